@@ -111,6 +111,7 @@ def run(options: argparse.Namespace) -> int:
         }
         more = "".join(f"\n{name} on port {port}" for name, port in server.ports.items())
         served = "\n".join(f"{one['name']} at {server.url}/v1/models/{one['name']}:predict" for one in server.models)
+        served = served or f"no models at {server.url} yet"
         show(options, f"{served}{more}\nlog {server.log}", facts)
         sys.stdout.flush()
 

@@ -249,7 +249,7 @@ def _wrong_kind(spec: TensorSpec, flat: list[Any], *, real: str = "") -> Invalid
     got = {**what, float: "a real number", int: "a number"}.get(type(odd), "")
     kinds = "whole or real numbers" if real else _KINDS[kind]
     return InvalidInputError(
-        f"Input {spec.name!r}: expected {spec.dtype} ({kinds}), got {got} {shown(odd)}.",
+        f"Input {spec.name!r}: expected {spec.dtype} ({kinds}), got {got if odd is None else f'{got} {shown(odd)}'}.",
         f"JSON Value: {_as_json(odd)} Type: {_serving_type(odd)} is not of expected type: {_serving_dtype(spec)}",
     )
 

@@ -103,7 +103,7 @@ def test_a_double_arrives_as_such(started, ask):
         ("float32", [10**60, 0, 0, 0], "got 1e+60."),
         ("float32", [1.0, True, 0, 0], "expected float32 (real numbers), got a truth value True."),
         ("float32", [0, 0, 0, False], "got a truth value False."),
-        ("float32", [0, 0, 0, None], "got null None."),
+        ("float32", [0, 0, 0, None], "got null."),
         ("float32", ["1", 0, 0, 0], "got text '1'."),
         ("float64", [0, 0, True, 0], "expected float64 (real numbers), got a truth value True."),
         ("int32", [1, True, 0, 0], "expected int32 (whole numbers), got a truth value True."),

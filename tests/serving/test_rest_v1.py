@@ -167,7 +167,7 @@ def image(value):
         ([[[0] * 8] * 7 + [0]], "expected a rectangular array"),
         ([[0, [0] * 8]], "expected a rectangular array"),
         (image("3"), "expected uint8 (whole or real numbers), got text '3'."),
-        (image(None), "expected uint8 (whole or real numbers), got null None."),
+        (image(None), "expected uint8 (whole or real numbers), got null."),
         (image(255.5), "expected uint8 (0 to 255), got 255.5."),
         (image(-0.25), "expected uint8 (0 to 255), got -0.25."),
         (image(256), "expected uint8 (0 to 255), got 256."),
