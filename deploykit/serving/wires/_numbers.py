@@ -37,6 +37,8 @@ _NESTED = re.compile(rb"[\[\],0-9.eE+\- \t\r\n]*")
 _FEWEST = 16
 #: Forms of requests that are remembered for a path, and the most bytes of one without its numbers.
 _KNOWN, _KNOWN_BYTES = 64, 1 << 16
+#: Requests that are not remembered after so many of which no other was like one: to remember takes as long as to read.
+_PASSED = 1024
 _parsers = threading.local()
 
 
@@ -64,6 +66,8 @@ class Forms(Generic[T]):
         #: By what stands before the numbers: what stands behind them, and forms by how the numbers are nested.
         self._known: dict[bytes, dict[bytes, dict[bytes, _Form[T]]]] = {}
         self._count = 0
+        self._found = False
+        self._passing = 0
 
     def read(self, model: ServedModel, body: bytes) -> tuple[Batch, T] | None:
         """The batch of a request, and what was said of the one it is like; None if it is like none."""
@@ -74,6 +78,7 @@ class Forms(Generic[T]):
             numbers = body[start : len(body) - len(end)]
             form = forms.get(numbers.translate(None, _OF_NUMBERS))
             if form is not None and form.model() is model and (array := _array(numbers, form.dtype)) is not None:
+                self._found = True
                 return Batch({form.name: array.reshape(form.shape)}, form.shape[0], form.kind), form.said
         return None
 
@@ -87,6 +92,9 @@ class Forms(Generic[T]):
             said: What else it says.
             meaning: Reads such a request as a whole; may raise an `InvalidInputError`.
         """
+        if self._passing:
+            self._passing -= 1
+            return
         start = self._start(body)
         if start < 0 or len(batch.arrays) != 1:
             return
@@ -104,7 +112,8 @@ class Forms(Generic[T]):
             return
         if self._count >= _KNOWN:
             self._known.clear()
-            self._count = 0
+            self._passing = 0 if self._found else _PASSED  # as where each has an id before its numbers
+            self._count, self._found = 0, False
         self._count += 1
         forms = self._known.setdefault(before, {}).setdefault(end, {})
         forms[nesting] = _Form(weakref.ref(model), name, spec.dtype, array.shape, batch.kind, said)

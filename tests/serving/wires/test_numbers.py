@@ -139,6 +139,29 @@ def test_real_numbers_for_an_input_of_whole_ones_are_left_to_others():
     assert forms.read(model, text) is None
 
 
+def test_where_no_request_is_like_another_few_are_remembered():
+    pytest.importorskip("simdjson")
+    first, asked = np.zeros(SHAPE, np.float32), []
+    model, forms = model_of("float32"), Forms(b'"data"')
+
+    def learn(number):
+        text = request(json.dumps(first.tolist())).replace(b"x1e", b"%d" % number)
+        if forms.read(model, text) is None:
+            forms.learn(model, text, Batch({"x": first}, 2), "said", lambda t: asked.append(number) or meaning("f4")(t))
+
+    for number in range(2000):
+        learn(number)
+    assert len(asked) < 200, "each takes as long as the request itself"
+    for number in range(2000, 2100):
+        learn(number % 3)
+    asked.clear()
+    for number in range(3000, 3300):  # others that come between do not stop those that come again from being found
+        learn(number)
+        learn(number % 3)
+    assert set(asked) >= {3299}
+    assert forms.read(model, request(json.dumps(first.tolist())).replace(b"x1e", b"1")) is not None
+
+
 def test_numbers_that_do_not_count_are_not_taken_for_those_that_do(log, ask):
     """The same list stands twice in the first requests; in the next ones the two differ."""
     first, other = (np.full((5, 4), value, np.float32).tolist() for value in (2, 3))
