@@ -1,23 +1,16 @@
 """SavedModels that deploykit did not export, served with all of their signatures, over REST and gRPC."""
 
-import os
+import importlib
 
+import grpc
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from deploykit.serving._serve import serve
 
-tf = pytest.importorskip("tensorflow")
-import grpc  # noqa: E402
-from tensorflow_serving.apis import (  # noqa: E402
-    classification_pb2,
-    get_model_metadata_pb2,
-    inference_pb2,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    regression_pb2,
-)
 
-from deploykit.serving._serve import serve  # noqa: E402
+def of(module):
+    """A module of TensorFlow Serving's own messages, which import TensorFlow: not before a test needs them."""
+    return importlib.import_module(f"tensorflow_serving.apis.{module}")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +45,7 @@ def rest(server, ask):
 @pytest.fixture
 def stub(server):
     with grpc.insecure_channel(f"127.0.0.1:{server.ports['grpc']}") as channel:
-        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        yield of("prediction_service_pb2_grpc").PredictionServiceStub(channel)
 
 
 def named(request, signature="", model="graph"):
@@ -116,23 +109,27 @@ def test_what_is_wrong_is_said_over_rest(rest):
 
 
 def test_a_signature_is_chosen_over_grpc(stub):
-    request = named(predict_pb2.PredictRequest(), "lengths", "module")
+    import tensorflow as tf
+
+    request = named(of("predict_pb2").PredictRequest(), "lengths", "module")
     request.inputs["text"].CopyFrom(tf.make_tensor_proto([b"ab", b"\xff"]))
     request.output_filter.append("length")
     answer = stub.Predict(request)
     assert tf.make_ndarray(answer.outputs["length"]).tolist() == [2, 1]
     assert (answer.model_spec.signature_name, answer.model_spec.version.value) == ("lengths", 123)
-    found = stub.Classify(with_examples(named(classification_pb2.ClassificationRequest(), "classify_x"), 2.0))
+    found = stub.Classify(with_examples(named(of("classification_pb2").ClassificationRequest(), "classify_x"), 2.0))
     assert [(c.label, c.score) for c in found.result.classifications[0].classes] == [("low", 3.0), ("high", 4.0)]
-    found = stub.Regress(with_examples(named(regression_pb2.RegressionRequest(), "regress_x_to_z"), 2.0, 4.0, x2=0.5))
+    found = stub.Regress(
+        with_examples(named(of("regression_pb2").RegressionRequest(), "regress_x_to_z"), 2.0, 4.0, x2=0.5)
+    )
     assert [one.value for one in found.result.regressions] == [1.5, 2.5]
     assert found.model_spec.signature_name == "regress_x_to_z"
     with pytest.raises(grpc.RpcError, match="Serving signature key 'other' not found"):
-        stub.Predict(named(predict_pb2.PredictRequest(), "other"))
+        stub.Predict(named(of("predict_pb2").PredictRequest(), "other"))
 
 
 def test_several_signatures_answer_one_request(stub):
-    request = with_examples(inference_pb2.MultiInferenceRequest(), 2.0)
+    request = with_examples(of("inference_pb2").MultiInferenceRequest(), 2.0)
     for signature, method in (("regress_x_to_y", "regress"), ("classify_x", "classify"), ("regress_x_to_z", "regress")):
         named(request.tasks.add(method_name=f"tensorflow/serving/{method}"), signature)
     first, second, third = stub.MultiInference(request).results
@@ -151,8 +148,8 @@ def test_metadata_list_all_signatures_as_the_file_has_them(server, ask, saved, s
 
     file = saved("graph") / "saved_model.pb"
     wanted = SavedModel.FromString(file.read_bytes()).meta_graphs[0].signature_def
-    request = named(get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"]))
-    found = get_model_metadata_pb2.SignatureDefMap()
+    request = named(of("get_model_metadata_pb2").GetModelMetadataRequest(metadata_field=["signature_def"]))
+    found = of("get_model_metadata_pb2").SignatureDefMap()
     assert stub.GetModelMetadata(request).metadata["signature_def"].Unpack(found)
     assert dict(found.signature_def) == dict(wanted)
     said = ask(server, "GET", "/v1/models/graph/metadata").json
