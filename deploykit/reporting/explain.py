@@ -9,8 +9,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.registry import registry
 from deploykit.core.result import Finding, Latency, LayerTime, Measurement, Result
 from deploykit.reporting import numbers, speed
-from deploykit.reporting.effects import has_effect
-from deploykit.reporting.packing import packed_bytes
+from deploykit.reporting.effects import has_effect, packed_bytes
 from deploykit.reporting.places import place
 from deploykit.reporting.verdict import Verdict
 

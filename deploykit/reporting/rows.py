@@ -12,7 +12,7 @@ from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
 from deploykit.core.result import Interval, Judged, Latency, Result, Score
 from deploykit.reporting import speed
-from deploykit.reporting.packing import packed_bytes
+from deploykit.reporting.effects import packed_bytes
 from deploykit.reporting.places import place
 from deploykit.reporting.verdict import samples_needed
 from deploykit.storage.rows import Rows

@@ -12,8 +12,7 @@ from deploykit.core.result import Interval, Latency, Measurement, Result
 from deploykit.core.serial import Plain
 from deploykit.measuring.ratios import MARGIN
 from deploykit.reporting import numbers, speed
-from deploykit.reporting.effects import has_effect
-from deploykit.reporting.packing import packed_bytes, storage
+from deploykit.reporting.effects import has_effect, packed_bytes, storage
 
 Kind = Literal[
     "baseline", "faster", "maybe inside", "outside", "not faster", "slower", "noisy", "inconclusive", "target missed",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from deploykit.core.layers.kinds import HEAVY
 from deploykit.core.result import Finding
 from deploykit.reporting import numbers
-from deploykit.reporting.effects import effects_of
+from deploykit.reporting.effects import effects_of, packed_bytes, storage
 from deploykit.reporting.evidence.cause_facts import (
     CauseFacts,
     calibrated,
@@ -29,7 +29,6 @@ from deploykit.reporting.evidence.integer_causes import (
     signed_activations,
     slower_layers,
 )  # fmt: skip
-from deploykit.reporting.packing import packed_bytes, storage
 
 __all__ = ["CAUSES", "CauseFacts", "findings"]
 
