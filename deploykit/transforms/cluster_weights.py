@@ -9,7 +9,7 @@ from deploykit.core.parameter import Parameter, Value
 from deploykit.surgery import selection
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob
 from deploykit.transforms._weights.onnx import OnnxWeights
-from deploykit.transforms._weights.sharing import SharedKeras, SharedWeights
+from deploykit.transforms._weights.sharing import ABSORBS, SharedKeras, SharedWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class _Onnx(_Clustering, OnnxWeights):
 class _Keras(_Clustering, SharedKeras):
     name = "keras"
     label = "weight clustering (Keras)"
-    help = f"{_Clustering.help} A BatchNormalization behind a kernel is multiplied into it first, as converters do."
+    help = f"{_Clustering.help} {ABSORBS}"
 
 
 class ClusterWeights(Transform):

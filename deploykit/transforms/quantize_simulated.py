@@ -10,7 +10,7 @@ from deploykit.core.problem import Facts, Problem
 from deploykit.surgery import selection
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob
 from deploykit.transforms._weights.onnx import OnnxWeights
-from deploykit.transforms._weights.sharing import SharedKeras, SharedWeights
+from deploykit.transforms._weights.sharing import ABSORBS, SharedKeras, SharedWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class _Onnx(_Simulating, OnnxWeights):
 class _Keras(_Simulating, SharedKeras):
     name = "keras"
     label = "simulated quantization (Keras)"
-    help = f"{_Simulating.help} A BatchNormalization behind a kernel is multiplied into it first, as converters do."
+    help = f"{_Simulating.help} {ABSORBS}"
 
 
 class QuantizeSimulated(Transform):
