@@ -68,9 +68,9 @@ class Examples:
             index = slice(start, start + size)
             yield self.batch(split, index), None if labels is None else labels[index]
 
-    def calibration(self) -> dict[str, NDArray[Any]]:
-        """Preprocessed calibration examples: a stratified draw from the training split."""
-        found = self.batch("train", self._calibrating)
+    def calibration(self, index: slice = slice(None)) -> dict[str, NDArray[Any]]:
+        """Preprocessed calibration examples, or some of them: a stratified draw from the training split."""
+        found = self.batch("train", self._calibrating[index])
         for values in self.splits["train"].inputs.values():
             _let_go(values)
         return found
@@ -81,6 +81,11 @@ class Examples:
         return None if labels is None else labels[self._calibrating]
 
     @property
+    def calibration_count(self) -> int:
+        """How many calibration examples there are."""
+        return len(self._calibrating)
+
+    @cached_property
     def _calibrating(self) -> NDArray[Any]:
         """Places of the calibration examples in the training split."""
         train = self.splits["train"]

@@ -10,7 +10,7 @@ from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition, SameSignature
-from deploykit.transforms._contract import QUANTIZE, UNITS, Need, Transform, TransformJob, Variant
+from deploykit.transforms._contract import QUANTIZE, UNITS, Need, Stage, Transform, TransformJob, Variant
 from deploykit.transforms._quantizing import settings, stages
 
 
@@ -48,7 +48,7 @@ class _TFLite(Variant):
         from deploykit.surgery.quantization import calibration, tflite
 
         tf = require("tensorflow", self.extra)
-        batches = calibration.batches(job.examples, *tflite.signature_of(job.source), notes=job.notes)
+        batches = calibration.Batches(job.examples, *tflite.signature_of(job.source), notes=job.notes)
 
         def setup(converter: Any) -> None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -75,7 +75,7 @@ class _OnnxRuntime(Variant):
     uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "exclude")
     needs = ("calibration",)
     seeded = False
-    stages = (stages.GRAPH, stages.RANGES)
+    stages = stages.STATIC
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """Integers of 8 bits."""
@@ -105,6 +105,10 @@ class _OnnxRuntime(Variant):
     def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
         """Names that no node has."""
         yield from settings.unsuited(parameters, layers)
+
+    def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
+        """A second pass over the examples only where outliers are clipped."""
+        return stages.static(parameters["calibration"])
 
     def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing: a stage has measured the ranges."""
@@ -183,7 +187,8 @@ class QuantizeStatic(Transform):
             "calibration",
             "choice",
             "minmax",
-            "How ranges are computed from the calibration examples: entropy and percentile clip outliers.",
+            "How ranges are computed from the calibration examples: entropy and percentile clip outliers, in a second "
+            "pass over the examples.",
             choices=("minmax", "entropy", "percentile"),
         ),
         Parameter(

@@ -24,23 +24,27 @@ def routes(onnx_model, images):
     return Routes(onnx_model, images, 0)
 
 
-def test_schemes_share_the_graph_and_the_calibration_of_a_method(routes):
+def test_schemes_share_the_graph_and_the_calibration(routes):
     found = [
         routes.find(recipe, ONNX).steps
         for recipe in (
             static(),
             static(activations="int8", per_channel=True, form="qoperator", exclude="Softmax"),
             static(calibration="entropy"),
+            static(calibration="entropy", operators="conv_matmul"),
+            static(calibration="percentile"),
             dynamic(),
         )
     ]
-    graphs, ranges, artifacts = ([route[i].key for route in found if len(route) > i] for i in range(3))
-    assert len(set(graphs)) == 1
-    assert ranges[0] == ranges[1] != ranges[2]
-    assert ranges[3] == found[3][-1].key
-    assert len(set(artifacts)) == 3
+    assert len({route[0].key for route in found}) == 1, "the graph"
+    assert len({route[1].key for route in found[:-1]}) == 1, "the first pass over the examples"
+    clipped = [route[2].key for route in found[2:5]]
+    assert clipped[0] == clipped[1] != clipped[2]
+    assert found[-1][1] is found[-1][-1]
+    assert len({route[-1].key for route in found}) == len(found)
     assert [step.kind for step in found[0]] == ["prepare", "prepare", "transform"]
     assert [step.needs_data for step in found[0]] == [False, True, False]
+    assert [step.needs_data for step in found[2]] == [False, True, True, False]
     for route in found:
         assert [step.source for step in route] == ["", *(step.key for step in route[:-1])]
 

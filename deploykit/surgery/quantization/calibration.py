@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.contract import Contract
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec, align
 from deploykit.data.dataset import Dataset
@@ -20,14 +22,13 @@ Batch = dict[str, "NDArray[Any]"]
 Run = Callable[[Batch], Mapping[str, Any]]
 
 
-def batches(
-    data: Dataset, inputs: Sequence[TensorSpec], run: Run, size: int = 0, notes: dict[str, Any] | None = None
-) -> Sequence[dict[str, NDArray[Any]]]:
-    """Calibration examples by the file's own input names, in batches of one size.
+class Batches(Sized, Iterable[Batch]):
+    """Calibration examples by the file's own input names, batch by batch.
 
-    Examples that do not fill the last batch are left out: quantizers merge statistics over batches and cannot do so
-    when the last one is smaller (https://github.com/microsoft/onnxruntime/issues/18792). Constants are added, and
-    state: fresh for each example, carried along the steps of sequences, so that the ranges are those the model meets.
+    They are read and preprocessed as they are taken, each time again, so that memory does not grow with their number.
+    Constants are added, and state: fresh for each example, carried along the steps of sequences, so that the ranges are
+    those the model meets. The last batch may be smaller where the model leaves its size free; where it does not,
+    examples that do not fill one are left out.
 
     Args:
         data: The data; their calibration examples are taken.
@@ -39,41 +40,57 @@ def batches(
     Raises:
         DatasetError: There are not data for all inputs, or fewer examples than one batch takes.
     """
-    import numpy as np
 
-    arrays, contract = data.calibration(), data.contract
-    feeding = Feeding.of(contract, inputs)
-    count = len(next(iter(arrays.values())))
-    size = feeding.batch_size or min(size or 1, count)
-    if count < size:
-        raise DatasetError(
-            f"The model takes batches of {size}, but there are {count} calibration examples.",
-            remedy="raise calibration_size=, or provide more training data.",
-        )
-    if notes is not None:
-        notes["calibration_examples"] = count
-    names = [spec.name for spec, _ in feeding.inputs]
-    stepped = {name for name, value in arrays.items() if feeding.is_stepped(name, value)}
-    found: list[dict[str, NDArray[Any]]] = []
-    for start in range(0, count - size + 1, size):
-        chunk = {name: value[start : start + size] for name, value in arrays.items()}
-        if contract is None or not contract.sequences:
-            found.append(dict(zip(names, feeding.arrange(chunk), strict=True)))
-            continue
-        carried: dict[str, NDArray[Any]] = {}
-        for step in range(min(chunk[name].shape[1] for name in stepped)):
-            now = {name: value[:, step] if name in stepped else value for name, value in chunk.items()}
-            found.append(dict(zip(names, feeding.arrange(now, carried), strict=True)))
-            given = run(found[-1])
-            made = list(given)
-            places = align(list(contract.state), made)
-            carried = {
-                fed: np.array(given[made[j]]) for fed, j in zip(contract.state.values(), places, strict=True) if j >= 0
-            }
-    return found
+    def __init__(
+        self, data: Dataset, inputs: Sequence[TensorSpec], run: Run, size: int = 0, notes: dict[str, Any] | None = None
+    ) -> None:
+        self._data, self._run, self._contract = data, run, data.contract
+        self._feeding = Feeding.of(self._contract, inputs)
+        count, fixed = data.calibration_count, self._feeding.batch_size
+        self._size = fixed or min(size or 1, count)
+        if count < self._size:
+            raise DatasetError(
+                f"The model takes batches of {self._size}, but there are {count} calibration examples.",
+                remedy="raise calibration_size=, or provide more training data.",
+            )
+        if notes is not None:
+            notes["calibration_examples"] = count
+        self._count = count // self._size * self._size if fixed else count
+        first = data.calibration(slice(0, self._size))
+        self._stepped = {name for name, value in first.items() if self._feeding.is_stepped(name, value)}
+        sequences = self._contract is not None and self._contract.sequences
+        self._steps = min(first[name].shape[1] for name in self._stepped) if sequences else 1
+        self._feeding.arrange(self._feeding.first_step(first))  # data that do not fit fail here
+
+    def __len__(self) -> int:
+        return math.ceil(self._count / self._size) * self._steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        names = [spec.name for spec, _ in self._feeding.inputs]
+        for start in range(0, self._count, self._size):
+            chunk = self._data.calibration(slice(start, min(start + self._size, self._count)))
+            if self._contract is None or not self._contract.sequences:
+                yield dict(zip(names, self._feeding.arrange(chunk), strict=True))
+                continue
+            carried: Batch = {}
+            for step in range(self._steps):
+                now = {name: value[:, step] if name in self._stepped else value for name, value in chunk.items()}
+                batch = dict(zip(names, self._feeding.arrange(now, carried), strict=True))
+                yield batch
+                if step + 1 < self._steps:
+                    carried = self._carried(self._contract, self._run(batch))
+
+    @staticmethod
+    def _carried(contract: Contract, given: Mapping[str, Any]) -> Batch:
+        """The state that the next step begins with, by the contract's names."""
+        import numpy as np
+
+        made = list(given)
+        places = align(list(contract.state), made)
+        return {fed: np.array(given[made[j]]) for fed, j in zip(contract.state.values(), places, strict=True) if j >= 0}
 
 
-def counted(batches: Sequence[dict[str, NDArray[Any]]], report: Report) -> Iterator[dict[str, NDArray[Any]]]:
+def counted(batches: Batches, report: Report) -> Iterator[Batch]:
     """The batches, reporting progress as they are taken."""
     every = max(1, len(batches) // 50)
     for i, batch in enumerate(batches):

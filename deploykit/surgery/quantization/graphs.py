@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from deploykit.core.errors import CandidateError
+from deploykit.core.errors import CandidateError, DatasetError
 from deploykit.core.extras import require
 
 #: Operators of quantized graphs: conversions, and integer operators that are not called QLinear….
@@ -84,7 +84,7 @@ def with_fewer(types: Sequence[str], work: Callable[[Sequence[str]], T], notes: 
     heavy = [kind for kind in types if kind in HEAVY]
     try:
         return work(types)
-    except MemoryError:
+    except (MemoryError, DatasetError):
         raise
     except Exception as error:  # whatever the graph makes ONNX Runtime's tools stumble over
         if len(heavy) in (0, len(types)):
@@ -105,7 +105,7 @@ def failures(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except MemoryError:
+    except (MemoryError, DatasetError):  # which are not the model's
         raise
     except Exception as error:  # they raise whatever the graph makes them stumble over
         text = " ".join(str(error).split())

@@ -33,7 +33,7 @@ def gathered(
     contract = job.examples.contract
     stepped = contract is not None and bool(contract.sequences)
     whole = not fixed and not stepped  # one batch that is not copied: examples can take most of the memory
-    batches = list(calibration.batches(job.examples, inputs, run, sys.maxsize if whole else 0, notes=job.notes))
+    batches = list(calibration.Batches(job.examples, inputs, run, sys.maxsize if whole else 0, notes=job.notes))
     size = fixed or 1
     count = len(next(iter(batches[0].values()))) if whole else len(batches) * size
     step = math.ceil(count / MOST)

@@ -31,10 +31,27 @@ class _Graph(Stage):
         prepare.prepare(job.source, job.target / _GRAPH, job.notes)
 
 
-class _Ranges(Stage):
-    name = "onnx_ranges"
+class _Extremes(Stage):
+    name = "onnx_extremes"
     label = "calibration (ONNX Runtime)"
-    help = "Measures the range of every tensor over the calibration examples."
+    help = "Measures the lowest and the highest value of every tensor over the calibration examples."
+    requires = REQUIRES
+    needs = ("calibration",)
+    copies = False
+    seeded = False
+
+    def _prepare(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import ranges as measuring
+
+        found = measuring.extremes(job.source / _GRAPH, job.examples, job.notes, job.report)
+        (job.target / _RANGES).write_text(found, "utf-8")
+        link(job.source / _GRAPH, job.target / _GRAPH)
+
+
+class _Clipped(Stage):
+    name = "onnx_clipped"
+    label = "histograms"
+    help = "Measures which range of every tensor to keep, from histograms over the calibration examples."
     requires = REQUIRES
     uses = ("calibration",)
     needs = ("calibration",)
@@ -44,13 +61,22 @@ class _Ranges(Stage):
     def _prepare(self, job: TransformJob) -> None:
         from deploykit.surgery.quantization import ranges as measuring
 
-        found = measuring.measure(job.source / _GRAPH, job.examples, job["calibration"], job.notes, job.report)
+        known = (job.source / _RANGES).read_text("utf-8")
+        found = measuring.clipped(job.source / _GRAPH, job.examples, job["calibration"], known, job.notes, job.report)
         (job.target / _RANGES).write_text(found, "utf-8")
         link(job.source / _GRAPH, job.target / _GRAPH)
 
 
 GRAPH = _Graph()
-RANGES = _Ranges()
+EXTREMES = _Extremes()
+CLIPPED = _Clipped()
+#: All that static quantization may share.
+STATIC = (GRAPH, EXTREMES, CLIPPED)
+
+
+def static(calibration: str) -> tuple[Stage, ...]:
+    """What static quantization needs with a method of calibration, in order."""
+    return STATIC[:2] if calibration == "minmax" else STATIC
 
 
 def graph(folder: Path) -> Any:
