@@ -147,15 +147,28 @@ def fitted(times: Times, traced: Traced, layers: Sequence[Linear], cut: Callable
 
 def seconds(model: Any) -> float:
     """The shortest time of a call of a ``ModelProto`` on one thread, with one example."""
-    session = opened(model, optimized=True)
-    feeds = {value.name: _filled(value) for value in session.get_inputs()}
+    return fastest([model])[0]
+
+
+def fastest(models: Sequence[Any], patience: int = 1) -> list[float]:
+    """The shortest time of a call of each ``ModelProto``; they are called in turns, so that other work strikes all.
+
+    Args:
+        models: The models.
+        patience: How many times as long as usual they are called.
+    """
+    sessions = [opened(model, optimized=True) for model in models]
+    feeds = [{value.name: _filled(value) for value in session.get_inputs()} for session in sessions]
     for _ in range(2):
-        session.run(None, feeds)
-    best, count, began = float("inf"), 0, time.perf_counter()
-    while count < _CALLS or (count < _MOST_CALLS and time.perf_counter() - began < _SECONDS):
-        start = time.perf_counter()
-        session.run(None, feeds)
-        best = min(best, time.perf_counter() - start)
+        for session, given in zip(sessions, feeds, strict=True):
+            session.run(None, given)
+    best, count, began = [float("inf")] * len(models), 0, time.perf_counter()
+    most, lasting = _MOST_CALLS * patience, _SECONDS * patience * len(models)
+    while count < _CALLS or (count < most and time.perf_counter() - began < lasting):
+        for place, (session, given) in enumerate(zip(sessions, feeds, strict=True)):
+            start = time.perf_counter()
+            session.run(None, given)
+            best[place] = min(best[place], time.perf_counter() - start)
         count += 1
     return best
 

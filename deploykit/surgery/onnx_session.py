@@ -10,7 +10,9 @@ from typing import Any
 from deploykit.core.extras import require
 
 
-def opened(source: Path | Any, *, quiet: bool = True, optimized: bool = False, arena: bool = True) -> Any:
+def opened(
+    source: Path | Any, *, quiet: bool = True, optimized: bool = False, arena: bool = True, profile: Path | None = None
+) -> Any:
     """A session of one thread, as a sweep has one process for each core; its own would spin on all of them.
 
     Args:
@@ -18,6 +20,7 @@ def opened(source: Path | Any, *, quiet: bool = True, optimized: bool = False, a
         quiet: Whether warnings are left out of the log.
         optimized: Whether the graph may be optimized.
         arena: Whether memory that was taken once is kept for the next run.
+        profile: Where a profile begins to be written, to which ONNX Runtime adds an ending; None for none.
     """
     ort = require("onnxruntime", "")
     options = ort.SessionOptions()
@@ -27,6 +30,9 @@ def opened(source: Path | Any, *, quiet: bool = True, optimized: bool = False, a
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = arena
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     model = str(source) if isinstance(source, Path) else source.SerializeToString()
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

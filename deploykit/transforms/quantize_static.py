@@ -183,22 +183,8 @@ class QuantizeStatic(Transform):
             choices=("qdq", "qoperator"),
         ),
         settings.PER_CHANNEL,
-        Parameter(
-            "calibration",
-            "choice",
-            "minmax",
-            "How ranges are computed from the calibration examples: entropy and percentile clip outliers, in a second "
-            "pass over the examples.",
-            choices=("minmax", "entropy", "percentile"),
-        ),
-        Parameter(
-            "operators",
-            "choice",
-            "all",
-            "Which operators are quantized: convolutions and matrix products alone often keep far more accuracy at "
-            "nearly the same speed.",
-            choices=("all", "conv_matmul"),
-        ),
+        settings.CALIBRATION,
+        settings.OPERATORS,
         Parameter(
             "activations",
             "choice",

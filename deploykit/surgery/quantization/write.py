@@ -25,13 +25,16 @@ FOLLOWERS = frozenset(
 )  # fmt: skip
 #: Types of tensors that can be quantized: float32, float16, float64 and bfloat16, and the unknown.
 _FLOATS = frozenset({0, 1, 10, 11, 16})
+#: Makes one of ONNX Runtime's quantizers from a model, the names of nodes that stay float, and the operator types to
+#: quantize.
+Quantizer = Callable[[Any, list[str], list[str]], Any]
 
 
 def write(
     model: Any,
     target: Path,
     types: Iterable[str],
-    quantizer: Callable[[Any, list[str], list[str]], Any],
+    quantizer: Quantizer,
     *,
     exclude: str,
     notes: dict[str, Any],
@@ -45,8 +48,7 @@ def write(
         model: A ``ModelProto`` that `prepare` has prepared.
         target: File to write.
         types: Types of operators to quantize.
-        quantizer: Makes one of ONNX Runtime's quantizers from the model, the names of nodes that stay float, and the
-            operator types to quantize.
+        quantizer: Makes one of ONNX Runtime's quantizers.
         exclude: Says what stays float.
         notes: Gets what became of the operators.
         per_channel: The weights get one scale for each output channel.
@@ -62,18 +64,15 @@ def write(
         UnsupportedModelError: It found nothing to quantize.
     """
     wanted = list(types)
-    parts = _parts(model.graph, wanted)
+    parts = parts_of(model.graph, wanted)
     before = graphs.done_before(model.graph)
-    left = selection.excluded(exclude, _parts(model.graph), "node", "operator") | before
+    left = selection.excluded(exclude, parts_of(model.graph), "node", "operator") | before
     if before and all(part.follows or part.name in left for part in parts):
         raise UnsupportedModelError(
             "The model is already quantized: nothing that this step would quantize is left in float.",
             remedy="quantize the float model it was made from, or let the first step leave layers out with exclude.",
         )
-    wrong = normal.spared(model.graph, per_channel=per_channel, qoperator=qoperator)
-    if ranges is not None:
-        ends = {n: (float(d.range_value[0].min()), float(d.range_value[1].max())) for n, d in ranges.items()}
-        wrong |= normal.masked(model.graph, ends)
+    wrong = spared(model.graph, ranges, per_channel=per_channel, qoperator=qoperator)
     # What dynamic quantization makes of a Gemm first has a name of its own.
     names = sorted({*left, *wrong, *(f"{name}_MatMul" for name in left)})
 
@@ -104,7 +103,16 @@ def write(
     return selection.units(parts, left)
 
 
-def _parts(graph: Any, types: Iterable[str] | None = None) -> list[selection.Selectable]:
+def spared(graph: Any, ranges: Any, *, per_channel: bool, qoperator: bool = False) -> dict[str, str]:
+    """Nodes that ONNX Runtime would quantize wrongly, each with the reason; see `write`."""
+    wrong = normal.spared(graph, per_channel=per_channel, qoperator=qoperator)
+    if ranges is not None:
+        ends = {n: (float(d.range_value[0].min()), float(d.range_value[1].max())) for n, d in ranges.items()}
+        wrong |= normal.masked(graph, ends)
+    return wrong
+
+
+def parts_of(graph: Any, types: Iterable[str] | None = None) -> list[selection.Selectable]:
     """The nodes of a graph, of some types or all."""
     shapes = {i.name: tuple(i.dims) for i in graph.initializer}
     sizes = {name: math.prod(dims) for name, dims in shapes.items()}

@@ -17,6 +17,22 @@ PER_CHANNEL = Parameter(
     False,
     "One scale per output channel instead of one per weight tensor: more accurate, hardly slower.",
 )
+CALIBRATION = Parameter(
+    "calibration",
+    "choice",
+    "minmax",
+    "How ranges are computed from the calibration examples: entropy and percentile clip outliers, in a second "
+    "pass over the examples.",
+    choices=("minmax", "entropy", "percentile"),
+)
+OPERATORS = Parameter(
+    "operators",
+    "choice",
+    "all",
+    "Which operators are quantized: convolutions and matrix products alone often keep far more accuracy at "
+    "nearly the same speed.",
+    choices=("all", "conv_matmul"),
+)
 REDUCE_RANGE = Parameter(
     "reduce_range",
     "bool",

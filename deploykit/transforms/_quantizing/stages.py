@@ -91,6 +91,12 @@ def ranges(folder: Path) -> Any:
     return measuring.read((folder / _RANGES).read_text("utf-8"))
 
 
+def linked(job: TransformJob) -> None:
+    """Pass graph and ranges on from the folder of the calibration to that of a later stage."""
+    for name in (_GRAPH, _RANGES):
+        link(job.source / name, job.target / name)
+
+
 def link(source: Path, target: Path) -> None:
     """The same file at another place, without a second copy where the file system can do it."""
     try:

@@ -1,0 +1,202 @@
+"""Which operators of an ONNX graph become integer: what the outputs lose to each, and what a budget leaves in float."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import traceback
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.serial import Plain
+from deploykit.surgery.layers.loss import loss
+from deploykit.surgery.layers.onnx_loss import answers
+from deploykit.surgery.onnx_session import opened
+from deploykit.surgery.quantization import floating
+from deploykit.surgery.quantization.write import Quantizer, parts_of
+from deploykit.surgery.reconstruction.walk import Examples
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Damage of an operator that cannot be quantized, or after which answers are not finite.
+RUINED = 1e9
+#: Bytes that a weight takes in float, and in 8 bits.
+FLOAT, INTEGER = 4, 1
+#: Calls of a graph whose operators are timed.
+_CALLS = 20
+
+
+@dataclass(frozen=True)
+class Operator(Plain):
+    """An operator that can stay float or become integer.
+
+    Attributes:
+        name: Its node's.
+        type: Its node's type.
+        weights: How many it holds.
+        behind: Names of those whose outputs it reads.
+        damage: What the outputs lose when it alone is quantized, as a share of their variance.
+        seconds: What it takes in float.
+    """
+
+    name: str
+    type: str
+    weights: int
+    behind: tuple[str, ...] = ()
+    damage: float = 0.0
+    seconds: float = 0.0
+
+
+def operators(model: Any, types: Iterable[str], left: Collection[str]) -> list[Operator]:
+    """The operators that compete for 8 bits, in the order of the graph.
+
+    Args:
+        model: A prepared ``ModelProto``.
+        types: Types of operators to quantize.
+        left: Names of nodes that stay float anyway.
+    """
+    parts = {p.name: p for p in parts_of(model.graph, types) if not p.follows and p.name not in left}
+    makers: dict[str, tuple[str, ...]] = {}
+    found = []
+    for node in model.graph.node:
+        behind = tuple(dict.fromkeys(name for i in node.input for name in makers.get(i, ())))
+        part = parts.get(node.name)
+        if part is not None:
+            found.append(Operator(part.name, part.type, part.weights, behind))
+        makers |= dict.fromkeys(node.output, (part.name,) if part is not None else behind)
+    return found
+
+
+def measured(
+    model: Any,
+    found: Sequence[Operator],
+    quantizer: Quantizer,
+    types: Sequence[str],
+    left: Collection[str],
+    examples: Examples,
+) -> list[Operator]:
+    """Operators with what quantizing each of them alone costs, and what it takes in float.
+
+    Args:
+        model: A prepared ``ModelProto``.
+        found: What `operators` has found.
+        quantizer: Makes one of ONNX Runtime's quantizers.
+        types: Types of operators to quantize.
+        left: Names of nodes that stay float anyway.
+        examples: Calibration inputs.
+    """
+    wanted, times = answers(model, examples), _times(model, examples)
+    names = {operator.name for operator in found}
+    known = []
+    for number, operator in enumerate(found):
+        stay = {*left, *names} - {operator.name}
+        damage = damage_of(partial(quantized, model, quantizer, types, stay), wanted, examples)
+        known.append(replace(operator, damage=damage, seconds=times.get(operator.name, 0.0)))
+        examples.report(number + 1, len(found), "quantizing operators one by one")
+    return known
+
+
+def quantized(model: Any, quantizer: Quantizer, types: Sequence[str], left: Collection[str]) -> Any:
+    """A quantized copy of a prepared ``ModelProto``; ``left`` names the nodes that stay float."""
+    made = quantizer(copy.deepcopy(model), sorted(left), list(types))
+    made.quantize_model()
+    floating.protect(made.model.model)
+    return made.model.model
+
+
+def damage_of(make: Callable[[], Any], wanted: dict[str, NDArray[Any]], examples: Examples) -> float:
+    """What a model loses of the wanted answers, as a share of their variance; see `RUINED`."""
+    try:
+        return min(loss(wanted, answers(make(), examples)), RUINED)
+    except MemoryError:
+        raise
+    except Exception:  # whatever ONNX Runtime's tools stumble over stays float
+        traceback.print_exc()  # into the log of the task
+        return RUINED
+
+
+def taken(found: Iterable[Operator], chosen: Collection[Operator]) -> int:
+    """Bytes that the weights of operators take when some of them are quantized."""
+    return sum((INTEGER if o in chosen else FLOAT) * o.weights for o in found)
+
+
+def by_size(found: Sequence[Operator], free: Sequence[Operator], goal: float) -> list[Operator]:
+    """The operators to quantize so that the weights of all take no more bytes than that, with the least damage.
+
+    Operators without weights save nothing: they become integer where all that they read is, as long as none of them
+    costs more than the costliest of the others.
+
+    Args:
+        found: All operators, measured.
+        free: Those of them that may be quantized.
+        goal: Bytes.
+
+    Returns:
+        They, in the order of the graph; all that can be quantized where the goal cannot be met.
+    """
+    able = sorted((o for o in free if o.weights and o.damage < RUINED), key=lambda o: (o.damage / o.weights, o.name))
+    chosen: list[Operator] = []
+    for operator in able:
+        if taken(found, chosen) <= goal:
+            break
+        chosen.append(operator)
+    for operator in sorted(chosen, key=lambda o: (-o.damage, o.name)):  # what the last ones have made unnecessary
+        fewer = [o for o in chosen if o is not operator]
+        if taken(found, fewer) <= goal:
+            chosen = fewer
+    names = {o.name for o in chosen}
+    worst = max((o.damage for o in chosen), default=0.0)
+    for operator in free:
+        if not operator.weights and operator.behind and operator.damage <= worst and names.issuperset(operator.behind):
+            names.add(operator.name)
+    return [o for o in free if o.name in names]
+
+
+def by_time(found: Sequence[Operator], goal: float, share: Callable[[Sequence[Operator]], float]) -> list[Operator]:
+    """The operators to quantize so that a model is as fast as that, those first that cost least for their time.
+
+    The model is timed for as few of its choices as finding the place takes.
+
+    Args:
+        found: The operators that may be quantized, measured.
+        goal: Share of the float model's time.
+        share: What share of it the model takes with some of them quantized.
+
+    Returns:
+        They, in the order of the graph; all that can be quantized where the goal cannot be met.
+    """
+    if goal >= 1:
+        return []
+    able = sorted((o for o in found if o.damage < RUINED), key=lambda o: (o.damage / max(o.seconds, 1e-9), o.name))
+    low, high = 0, len(able)  # too few, enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        if share(_ordered(found, able[:middle])) <= goal:
+            high = middle
+        else:
+            low = middle
+    return _ordered(found, able[:high])
+
+
+def _ordered(found: Sequence[Operator], some: Collection[Operator]) -> list[Operator]:
+    return [o for o in found if o in some]
+
+
+def _times(model: Any, examples: Examples) -> dict[str, float]:
+    """Seconds of each node for one example, by its name; the graph is not optimized, so that all nodes are there."""
+    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+        session = opened(model, profile=Path(folder) / "profile")
+        feeds = {name: values[: examples.batch or 1] for name, values in examples.feeds.items()}
+        for _ in range(_CALLS):
+            session.run(None, feeds)
+        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    found: dict[str, list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            found.setdefault(event["name"].removesuffix("_kernel_time"), []).append(event["dur"] / 1e6)
+    return {name: sorted(values)[len(values) // 2] for name, values in found.items()}

@@ -1,0 +1,258 @@
+"""Mixed precision: 8 bits where they cost little, float where they cost much, within a budget for size or time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from deploykit.core.errors import CandidateError
+from deploykit.core.extras import require
+from deploykit.core.model import Layer
+from deploykit.core.parameter import Parameter, Value
+from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
+from deploykit.transforms._contract import QUANTIZE, UNITS, Stage, Transform, TransformJob, Variant
+from deploykit.transforms._quantizing import settings, stages
+
+if TYPE_CHECKING:
+    from deploykit.surgery.quantization.mixed import Operator
+
+#: Files of the stages: all operators, and the names of those to quantize with what the budget took.
+_OPERATORS, _CHOICE = "operators.json", "choice.json"
+#: The model is timed so many times as long as a layer by itself: differences of a few percents decide.
+_PATIENCE = 5
+
+
+class _Work:
+    """A prepared graph with all that quantizing it needs.
+
+    Args:
+        job: Its source is the folder of a stage.
+    """
+
+    def __init__(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import graphs, write
+        from deploykit.transforms._examples.onnx import examples_of
+
+        self.model, self.ranges = stages.graph(job.source), stages.ranges(job.source)
+        self.per_channel = bool(job["per_channel"])
+        self.types = graphs.HEAVY if job["operators"] == "conv_matmul" else graphs.operator_types()
+        self.spared = write.spared(self.model.graph, self.ranges, per_channel=self.per_channel)
+        self.examples = examples_of(self.model, job)
+
+    def quantizer(self, model: Any, names: list[str], types: list[str]) -> Any:
+        """One of ONNX Runtime's."""
+        kinds = require("onnxruntime.quantization", "").QuantType
+        return require("onnxruntime.quantization.qdq_quantizer", "").QDQQuantizer(
+            model, per_channel=self.per_channel, reduce_range=False, weight_qType=kinds.QInt8,
+            activation_qType=kinds.QUInt8, tensors_range=self.ranges, nodes_to_quantize=[], nodes_to_exclude=names,
+            op_types_to_quantize=types, extra_options={},
+        )  # fmt: skip
+
+    def made(self, found: Sequence[Operator], chosen: Collection[Operator]) -> Any:
+        """The graph with some operators quantized."""
+        from deploykit.surgery.quantization import mixed
+
+        left = {o.name for o in found} - {o.name for o in chosen}
+        return (
+            mixed.quantized(self.model, self.quantizer, self.types, left | set(self.spared)) if chosen else self.model
+        )
+
+
+class _Damage(Stage):
+    name = "onnx_operators"
+    label = "operator ranking (ONNX)"
+    help = "Quantizes every operator alone and measures what the outputs lose, and times it in float."
+    requires = stages.REQUIRES
+    uses = ("calibration", "per_channel", "operators")
+    needs = ("calibration",)
+    copies = False
+    seeded = False
+
+    def _prepare(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import graphs, mixed
+
+        work = _Work(job)
+        left = {*work.spared, *graphs.done_before(work.model.graph)}
+        found = mixed.operators(work.model, work.types, left)
+        if found:
+            found = mixed.measured(work.model, found, work.quantizer, work.types, left, work.examples)
+        (job.target / _OPERATORS).write_text(json.dumps([o.to_json() for o in found]), "utf-8")
+        stages.linked(job)
+
+
+class _Choice(Stage):
+    name = "onnx_operators_timed"
+    label = "timing of mixed precision (ONNX)"
+    help = "Quantizes operators, those first that cost least for their time, until the model is as fast as asked for."
+    requires = stages.REQUIRES
+    uses = ("calibration", "per_channel", "operators", "ratio", "exclude")
+    needs = ("calibration",)
+    copies = False
+    timed = True
+    seeded = False
+
+    def _prepare(self, job: TransformJob) -> None:
+        from deploykit.surgery import layer_times
+        from deploykit.surgery.quantization import mixed
+
+        work, (found, free) = _Work(job), _operators(job)
+        taken: dict[int, float] = {}
+
+        def share(chosen: Sequence[Operator]) -> float:
+            if len(chosen) not in taken:
+                whole, part = layer_times.fastest([work.model, work.made(found, chosen)], _PATIENCE)
+                taken[len(chosen)] = part / whole
+                job.report(len(taken), len(taken) + 1, "timing mixed precision")
+            return taken[len(chosen)]
+
+        chosen = mixed.by_time(free, job["ratio"], share)
+        told = {"names": [o.name for o in chosen], "took": [1.0, share(chosen), share(_able(free))]}
+        (job.target / _CHOICE).write_text(json.dumps(told), "utf-8")
+        (job.target / _OPERATORS).write_text((job.source / _OPERATORS).read_text("utf-8"), "utf-8")
+        stages.linked(job)
+
+
+_RANKED, _CHOSEN = _Damage(), _Choice()
+
+
+class _OnnxRuntime(Variant):
+    name = "onnxruntime"
+    label = "mixed precision (ONNX Runtime)"
+    help = "Pairs of quantizing and dequantizing nodes around the operators that become integer."
+    requires = stages.REQUIRES
+    accepts = stages.ACCEPTS
+    produces = "onnx"
+    uses = ("budget", "ratio", "calibration", "per_channel", "operators", "exclude")
+    needs = ("calibration",)
+    seeded = False
+    stages = (*stages.STATIC, _RANKED, _CHOSEN)
+
+    def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
+        """Ranges as for static quantization; nothing is timed for a size."""
+        timed = (_CHOSEN,) if parameters["budget"] == "latency" else ()
+        return (*stages.static(parameters["calibration"]), _RANKED, *timed)
+
+    def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
+        """What the budget leaves, between integers of 8 bits and floats."""
+        return max(1.0, 4.0 * parameters["ratio"]) if parameters["budget"] == "size" else 1.0
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Integer activations somewhere."""
+        return frozenset({"int8", "quantized"} if parameters["ratio"] < 1 else ())
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Layers in float."""
+        return (FLOAT_LAYERS,)
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Budgets that nothing or everything meets, layers without an integer operator."""
+        yield from super().problems(parameters, facts)
+        yield from settings.problems(parameters, facts, floating=("recurrent",))
+        if parameters["ratio"] >= 1:
+            yield Problem("pointless", "a ratio of 1 leaves everything in float: lower ratio")
+        elif parameters["budget"] == "size" and parameters["ratio"] < 0.25:
+            yield Problem("impossible", "8 bits are a quarter of 32: raise ratio to 0.25 or more")
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """Names that no node has."""
+        yield from settings.unsuited(parameters, layers)
+
+    def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.layers import onnx_loss
+        from deploykit.surgery.quantization import mixed, write
+
+        work, (found, free) = _Work(job), _operators(job)
+        able = _able(free)
+        if job["budget"] == "latency":
+            told = json.loads((job.source / _CHOICE).read_text("utf-8"))
+            chosen, costs = [o for o in free if o.name in told["names"]], told["took"]
+            job.notes["time_left"] = round(costs[1], 3)
+        else:
+            whole = mixed.taken(found, ())
+            chosen = mixed.by_size(found, free, job["ratio"] * whole)
+            costs = [whole, *(mixed.taken(found, some) for some in (chosen, able))]
+            job.notes["weight_bytes"] = costs[:2]
+        if costs[1] > job["ratio"] * costs[0]:
+            _missed(job, costs[1] / costs[0], left=len(free) < len(found))
+        wanted = onnx_loss.answers(work.model, work.examples)
+        lost = [mixed.damage_of(partial(work.made, found, some), wanted, work.examples) for some in (chosen, able)]
+        # Operators by themselves do not show what they do together.
+        if lost[1] <= lost[0] and costs[2] <= job["ratio"] * costs[0]:
+            chosen, lost = able, lost[1:] * 2
+        names = {o.name for o in chosen}
+        job.notes |= {
+            "bits": {o.name: 8 if o.name in names else 32 for o in found},
+            "damage": [float(f"{value:.3g}") for value in lost],
+        }
+        job.notes[UNITS] = write.write(
+            work.model, job.target, work.types, work.quantizer, notes=job.notes, per_channel=work.per_channel,
+            exclude=",".join(o.name for o in found if o.name not in names), ranges=work.ranges,
+        )  # fmt: skip
+
+
+def _able(found: Sequence[Operator]) -> list[Operator]:
+    """Those that can be quantized at all."""
+    from deploykit.surgery.quantization.mixed import RUINED
+
+    return [o for o in found if o.damage < RUINED]
+
+
+def _operators(job: TransformJob) -> tuple[list[Operator], list[Operator]]:
+    """All operators that the stage has measured, and those of them that ``exclude`` leaves."""
+    from deploykit.surgery import selection
+    from deploykit.surgery.quantization import write
+    from deploykit.surgery.quantization.mixed import Operator
+
+    found = [Operator.from_json(plain) for plain in json.loads((job.source / _OPERATORS).read_text("utf-8"))]
+    parts = write.parts_of(stages.graph(job.source).graph)
+    left = selection.excluded(job["exclude"], parts, "node", "operator")
+    return found, [o for o in found if o.name not in left]
+
+
+def _missed(job: TransformJob, share: float, *, left: bool) -> None:
+    """Refuse a budget that cannot be met.
+
+    Raises:
+        CandidateError: Always.
+    """
+    what = "the size of the float weights" if job["budget"] == "size" else "the float model's time"
+    raise CandidateError(
+        f"Mixed precision: {job['ratio']:.0%} of {what} was asked for, but 8 bits give {share:.1%} at best here.",
+        remedy=f"raise ratio{', leave out fewer operators with exclude' if left else ''}, or prune the model first.",
+    )
+
+
+class QuantizeMixed(Transform):
+    """Quantizes the operators that lose least, until a budget is met."""
+
+    name = "quantize_mixed"
+    label = "mixed precision"
+    help = (
+        "8 bits for the operators that bear them, float for those that do not, as the outputs tell on calibration "
+        "data: meets a budget for size or time at the least damage. Without need of a budget, int8 throughout is "
+        "smaller and faster."
+    )
+    family = QUANTIZE
+    parameters = (
+        Parameter(
+            "budget", "choice", "size", "What is limited: the bytes of the weights, or the time of the model in ONNX "
+            "Runtime on this CPU, one example on one thread.", choices=("size", "latency"), shown=True,
+        ),
+        Parameter(
+            "ratio", "float", 0.4, "Share of the float model's size or time that may be left.", minimum=0.05,
+            maximum=1.0, step=0.05, unit="share", shown=True,
+        ),
+        settings.CALIBRATION,
+        settings.PER_CHANNEL,
+        settings.OPERATORS,
+        settings.EXCLUDE,
+    )  # fmt: skip
+    variants = (_OnnxRuntime(),)
+    excluding = settings.EXCLUDE.name
+    careful: ClassVar[dict[str, Value]] = {"per_channel": True}
+
+
+ADAPTER = QuantizeMixed()

@@ -1,0 +1,125 @@
+"""Operators that become integer and operators that stay float, in the files themselves."""
+
+import math
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper, parser
+from onnxruntime import InferenceSession
+
+from deploykit.core.errors import CandidateError, SettingError
+from deploykit.data.dataset import Dataset
+from deploykit.testing import work
+
+#: A layer whose last channel is a thousand times as large as the others, which one scale for the layer wipes out,
+#: between two that bear 8 bits.
+GRAPH = """<ir_version: 8, opset_import: ["": 17]> network (float[N, 24] x) => (float[N, 6] y) {
+    a = MatMul(x, w1)
+    b = Relu(a)
+    c = MatMul(b, w2)
+    d = Mul(c, small)
+    e = Relu(d)
+    y = MatMul(e, w3)
+}"""
+SIZES = {"w1": 24 * 64, "w2": 64 * 32, "small": 32, "w3": 32 * 6}
+
+
+@pytest.fixture(scope="session")
+def network(folder):
+    rng = np.random.default_rng(0)
+    outliers = np.where(np.arange(32) == 31, 1000.0, 1.0).astype(np.float32)
+    weights = {
+        "w1": rng.normal(0, 0.2, (24, 64)), "w2": rng.normal(0, 0.2, (64, 32)) * outliers,
+        "small": 1 / outliers, "w3": rng.normal(0, 0.3, (32, 6)),
+    }  # fmt: skip
+    model = parser.parse_model(GRAPH)
+    model.graph.initializer.extend(numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items())
+    for node in model.graph.node:
+        node.name = f"node_{node.output[0]}"
+    onnx.save(model, str(folder / "mixed.onnx"))
+    return folder / "mixed.onnx"
+
+
+@pytest.fixture(scope="session")
+def inputs():
+    return np.random.default_rng(1).normal(0, 1, (200, 24)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def data(folder, inputs):
+    Dataset.from_arrays(inputs, calibration_size=64).save(folder / "rows")
+    return folder / "rows"
+
+
+def made(technique, network, data, path, **settings):
+    return work.transformed(technique, "onnxruntime", network, path, data, **settings)
+
+
+def error(path, network, inputs):
+    """Mean square of what the outputs lose, as a share of their variance."""
+    before, after = (InferenceSession(str(p)).run(None, {"x": inputs})[0] for p in (network, path))
+    return np.square(after - before).mean() / before.var()
+
+
+def stored(path):
+    """Bytes of a weight of each constant."""
+    arrays = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
+    return {name: arrays[name if name in arrays else f"{name}_quantized"].itemsize for name in SIZES}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "bytes_each"),
+    [
+        (0.3, {"w1": 1, "w2": 1, "small": 4, "w3": 4}),
+        (0.7, {"w1": 1, "w2": 4, "small": 4, "w3": 4}),
+    ],
+)
+def test_a_size_is_met_by_what_is_stored(ratio, bytes_each, network, data, inputs, tmp_path):
+    notes = made("quantize_mixed", network, data, tmp_path / "out", ratio=ratio)
+    found = stored(tmp_path / "out")
+    assert found == bytes_each
+    whole, left = notes["weight_bytes"]
+    assert whole == 4 * sum(SIZES.values())
+    assert left == sum(size * found[name] for name, size in SIZES.items()) <= ratio * whole
+    assert [n for n, b in notes["bits"].items() if b == 8] == [name for name, _, _ in notes["units"]]
+    assert notes["damage"][0] <= notes["damage"][1]
+
+
+def test_the_layer_that_loses_most_stays_float(network, data, inputs, tmp_path):
+    made("quantize_mixed", network, data, tmp_path / "out", ratio=0.7)
+    made("quantize_static", network, data, tmp_path / "whole")
+    assert stored(tmp_path / "whole")["w2"] == 1
+    assert error(tmp_path / "out", network, inputs) < 0.05 * error(tmp_path / "whole", network, inputs)
+
+
+def test_all_of_it_is_the_file_of_static_quantization(network, data, inputs, tmp_path):
+    for path, technique in ((tmp_path / "out", "quantize_mixed"), (tmp_path / "whole", "quantize_static")):
+        made(technique, network, data, path, per_channel=True, **({"ratio": 0.25} if path.name == "out" else {}))
+    first, second = (InferenceSession(str(tmp_path / p)).run(None, {"x": inputs})[0] for p in ("out", "whole"))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_size_that_cannot_be_met_is_refused_with_what_can(network, data, tmp_path):
+    left = sum(size * (4 if name in {"w2", "w3"} else 1) for name, size in SIZES.items())
+    share = left / (4 * sum(SIZES.values()))
+    with pytest.raises(CandidateError, match=f"but 8 bits give {share:.1%} at best") as raised:
+        made("quantize_mixed", network, data, tmp_path / "out", ratio=0.3, exclude="node_c, node_y")
+    assert "leave out fewer operators with exclude" in raised.value.remedy
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SettingError, match="no node and no operator 'node_z'"):
+        made("quantize_mixed", network, data, tmp_path / "out", exclude="node_z")
+
+
+def test_a_time_is_met_or_refused_with_what_can_be(network, data, tmp_path):
+    """How fast integers are depends on the processor: whichever it is, the file or the refusal says so."""
+    settings = {"budget": "latency", "ratio": 0.9}
+    try:
+        notes = made("quantize_mixed", network, data, tmp_path / "out", **settings)
+    except CandidateError as refused:
+        share = float(str(refused).split("8 bits give ")[1].split("%")[0]) / 100
+        assert math.isfinite(share)
+        assert share > 0.899
+    else:
+        assert notes["time_left"] <= 0.9
+        assert 1 in stored(tmp_path / "out").values()
