@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from deploykit.core.parameter import Parameter, Value
 from deploykit.surgery import selection
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob
+from deploykit.transforms._weights.keras import ABSORBS
 from deploykit.transforms._weights.onnx import OnnxWeights
-from deploykit.transforms._weights.sharing import ABSORBS, SharedKeras, SharedWeights
+from deploykit.transforms._weights.sharing import SharedKeras, SharedWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.surgery.channels.keras_graph import Flat, Step
@@ -34,14 +34,15 @@ class Scales(Scaling[Step]):
 
     Args:
         flat: The model, changed in place.
+        through: See `Scaling`.
     """
 
-    def __init__(self, flat: Flat) -> None:
+    def __init__(self, flat: Flat, *, through: bool = False) -> None:
         reads: dict[str, list[Step]] = {}
         for step in flat.steps:
             for name in step.input:
                 reads.setdefault(name, []).append(step)
-        super().__init__(reads, flat.outputs)
+        super().__init__(reads, flat.outputs, through=through)
         self._flat, self._calls = flat, flat.calls()
 
     def layers(self) -> list[Linear]:
@@ -62,15 +63,31 @@ class Scales(Scaling[Step]):
         assert layer is not None
         return self._divide(layer, norms)
 
-    def _own(self, layer: Linear, scale: NDArray[Any]) -> list[Edit]:
+    def edits(self, step: Step) -> list[Edit]:
+        """What is to be changed when the outputs of a layer from `layers` are divided.
+
+        Raises:
+            Stays: The function would not stay the same.
+        """
+        layer = linear(step)
+        assert layer is not None
+        return self._edits(layer)
+
+    def equalize(self, step: Step, edits: Sequence[Edit]) -> float:
+        """Let the weights that make each channel of a layer reach as far as those that read it; see `Scaling`."""
+        layer = linear(step)
+        assert layer is not None
+        return self._equalize(layer, edits)
+
+    def _own(self, layer: Linear, channels: NDArray[Any]) -> list[Edit]:
         step = layer.node
         if self._calls[step.name] > 1:
             raise Stays("it is called several times")
         biased = getattr(step.op, "use_bias", False) and step.part != "depthwise"
-        return [Edit(step.op.bias, 1.0 / scale)] if biased else []
+        return [Edit(step.op.bias, channels, inverse=True)] if biased else []
 
     def _met(
-        self, reader: Step, name: str, where: NDArray[Any], axis: int, along: NDArray[Any], factors: NDArray[Any]
+        self, reader: Step, name: str, where: NDArray[Any], axis: int, along: NDArray[Any]
     ) -> tuple[list[Edit], NDArray[Any] | None]:
         import numpy as np
 
@@ -79,9 +96,13 @@ class Scales(Scaling[Step]):
             raise Stays(words)
         layer = linear(reader)
         if layer is not None and axis == layer.channels % where.ndim:
-            return [Edit(_weights(reader), _inward(reader, layer, factors))], None
-        if reader.kind == "BatchNormalization" and axis == reader.op.axis % where.ndim and reader.op.scale:
-            return [Edit(reader.op.gamma, factors), Edit(reader.op.moving_mean, 1.0 / factors)], None
+            return [Edit(_weights(reader), _inward(reader, layer, along), reads=True)], None
+        if reader.kind == "BatchNormalization" and axis == reader.op.axis % where.ndim:
+            mean = Edit(reader.op.moving_mean, along, inverse=True)
+            if self._through:
+                return [mean, *([Edit(reader.op.beta, along, inverse=True)] if reader.op.center else [])], where
+            if reader.op.scale:
+                return [Edit(reader.op.gamma, along), mean], None
         if reader.kind in _MOVING:
             return [], self._moved(reader, where)
         if not _passes(reader):
@@ -91,12 +112,16 @@ class Scales(Scaling[Step]):
         return [], np.broadcast_to(spread(along, place, len(shape)), shape)
 
     def _scale(self, layer: Linear, scale: NDArray[Any]) -> None:
-        self._multiply(Edit(_weights(layer.node), 1.0 / _outward(layer.node, scale)))
+        variable = _weights(layer.node)
+        self._put(variable, self._get(variable) / _outward(layer.node, scale))
 
-    def _multiply(self, edit: Edit) -> None:
+    def _get(self, what: Any) -> NDArray[Any]:
         import numpy as np
 
-        edit.what.assign(np.asarray(edit.what) * edit.factor)
+        return np.asarray(what)
+
+    def _put(self, what: Any, values: NDArray[Any]) -> None:
+        what.assign(values)
 
     def _moved(self, step: Step, where: NDArray[Any]) -> NDArray[Any]:
         """The channel of each number behind a step that moves them.
@@ -149,11 +174,11 @@ def _outward(step: Step, scale: NDArray[Any]) -> NDArray[Any]:
     return scale.reshape(_weights(step).shape[-2:]) if own else scale
 
 
-def _inward(step: Step, layer: Linear, factors: NDArray[Any]) -> NDArray[Any]:
-    """Factors of the channels that a layer reads, in the shape of its weights."""
+def _inward(step: Step, layer: Linear, along: NDArray[Any]) -> NDArray[Any]:
+    """The channels that a layer reads, in the shape of its weights."""
     import numpy as np
 
     if layer.is_product or layer.groups == 1 or step.part == "depthwise" or step.kind.startswith("Depthwise"):
-        return factors[:, None]
-    each = factors.reshape(layer.groups, -1)  # a kernel is (…places, inputs of a group, outputs)
+        return along[:, None]
+    each = along.reshape(layer.groups, -1)  # a kernel is (…places, inputs of a group, outputs)
     return np.repeat(each, len(layer.weights) // layer.groups, axis=0).T

@@ -29,16 +29,17 @@ class Scales(Scaling[Any]):
     Args:
         model: A ``ModelProto``, changed in place.
         shapes: The shape of every tensor whose rank is known; None for an open dimension.
+        through: See `Scaling`.
     """
 
-    def __init__(self, model: Any, shapes: Mapping[str, Sequence[int | None]]) -> None:
+    def __init__(self, model: Any, shapes: Mapping[str, Sequence[int | None]], *, through: bool = False) -> None:
         self._shapes, self._graph = shapes, model.graph
         self._tensors = {t.name: t for t in self._graph.initializer}
         self._readers: dict[str, list[Any]] = {}
         for node in self._graph.node:
             for name in dict.fromkeys((*node.input, *captured(node))):
                 self._readers.setdefault(name, []).append(node)
-        super().__init__(self._readers, {value.name for value in self._graph.output})
+        super().__init__(self._readers, {value.name for value in self._graph.output}, through=through)
 
     def layer(self, node: Any) -> Linear | None:
         """A node as a convolution or product with its weights as they are now; None when it is something else."""
@@ -58,7 +59,53 @@ class Scales(Scaling[Any]):
         """
         return self._divide(layer, norms)
 
-    def _own(self, layer: Linear, scale: NDArray[Any]) -> list[Edit]:
+    def edits(self, layer: Linear) -> list[Edit]:
+        """What is to be changed when the outputs of a layer are divided.
+
+        Raises:
+            Stays: The function would not stay the same.
+        """
+        return self._edits(layer)
+
+    def equalize(self, layer: Linear, edits: Sequence[Edit]) -> float:
+        """Let the weights that make each channel of a layer reach as far as those that read it; see `Scaling`."""
+        return self._equalize(layer, edits)
+
+    def absorb(self, node: Any) -> bool:
+        """Multiply the weights of a node by what right behind it multiplies each of its outputs by a constant.
+
+        Quantizers do this first; the node behind multiplies by 1 or -1 from then on. The model computes the same.
+
+        Returns:
+            Whether there is such a node, and it could be done.
+        """
+        import numpy as np
+
+        readers = self._readers.get(node.output[0], [])
+        layer = self.layer(node)
+        if layer is None or len(readers) != 1 or self._through:
+            return False
+        gains = self._gains(readers[0])
+        if gains is None or gains.size not in (1, len(layer.matrices()) * layer.matrices().shape[2]):
+            return False
+        sizes = np.abs(gains).reshape(-1)
+        return not self._divide(layer, lambda rows: np.broadcast_to(1.0 / np.where(sizes > 0, sizes, 1.0), len(rows)))
+
+    def _gains(self, node: Any) -> NDArray[Any] | None:
+        """What a node multiplies each channel by; None when it does something else."""
+        import numpy as np
+
+        if node.domain not in STANDARD:
+            return None
+        if node.op_type == "BatchNormalization" and {node.input[1], node.input[4]} <= self._tensors.keys():
+            spread = self._values(node.input[4]).astype(np.float64) + attributes(node).get("epsilon", 1e-5)
+            found: NDArray[Any] = self._values(node.input[1]) / np.sqrt(spread)
+            return found
+        if node.op_type == "Mul":
+            return next((self._values(name).astype(np.float64) for name in node.input if name in self._tensors), None)
+        return None
+
+    def _own(self, layer: Linear, channels: NDArray[Any]) -> list[Edit]:
         node = layer.node
         if len(self._readers[node.input[1]]) > 1:
             raise Stays("other nodes read its weights as well")
@@ -66,10 +113,10 @@ class Scales(Scaling[Any]):
             return []
         if node.input[2] not in self._tensors:
             raise Stays("its bias is computed")
-        return [Edit((node, 2), 1.0 / scale)]
+        return [Edit((node, 2), channels, inverse=True)]
 
     def _met(
-        self, reader: Any, name: str, where: NDArray[Any], axis: int, along: NDArray[Any], factors: NDArray[Any]
+        self, reader: Any, name: str, where: NDArray[Any], axis: int, along: NDArray[Any]
     ) -> tuple[list[Edit], NDArray[Any] | None]:
         import numpy as np
 
@@ -82,28 +129,31 @@ class Scales(Scaling[Any]):
         if reader.op_type in {"Add", "Sub", "Mul", "Div"}:
             if reader.input[1 - place] not in self._tensors or (reader.op_type == "Div" and place):
                 raise Stays(words)  # a constant divided by it is one over its scale
-            factor = spread(factors, axis, rank)
-            if reader.op_type in {"Add", "Sub"}:
-                behind = np.broadcast_to(where, self._shape(reader.output[0]))
-                return [Edit((reader, 1 - place), 1.0 / factor)], behind
-            return [Edit((reader, 1 - place), factor if reader.op_type == "Mul" else 1.0 / factor)], None
+            channels = spread(along, axis, rank)
+            adds = reader.op_type in {"Add", "Sub"}
+            behind = np.broadcast_to(where, self._shape(reader.output[0])) if adds or self._through else None
+            if behind is not None and not adds:
+                return [], behind
+            return [Edit((reader, 1 - place), channels, inverse=reader.op_type != "Mul")], behind
         if reader.op_type == "BatchNormalization" and not place and axis == 1:
-            if not {reader.input[1], reader.input[3]} <= self._tensors.keys() or len(reader.output) > 1:
+            if not {*reader.input[1:4]} <= self._tensors.keys() or len(reader.output) > 1:
                 raise Stays(words)
-            return [Edit((reader, 1), factors), Edit((reader, 3), 1.0 / factors)], None
+            mean = Edit((reader, 3), along, inverse=True)
+            if self._through:
+                return [mean, Edit((reader, 2), along, inverse=True)], where
+            return [Edit((reader, 1), along), mean], None
         layer = None if place else self.layer(reader)
         if layer is None or axis != layer.channels % rank:
             raise Stays(words)
-        return [Edit((reader, 1), _inward(layer, factors))], None
+        return [Edit((reader, 1), _inward(layer, along), reads=True)], None
 
     def _scale(self, layer: Linear, scale: NDArray[Any]) -> None:
         matrices = layer.matrices()
-        self._put(layer.node, 1, layer.restored(matrices / scale.reshape(len(matrices), 1, -1)))
+        self._put((layer.node, 1), layer.restored(matrices / scale.reshape(len(matrices), 1, -1)))
 
-    def _multiply(self, edit: Edit) -> None:
-        node, place = edit.what
-        values = self._values(node.input[place])
-        self._put(node, place, (values * edit.factor).astype(values.dtype))
+    def _get(self, what: Any) -> NDArray[Any]:
+        node, place = what
+        return self._values(node.input[place])
 
     def _moved(self, node: Any, where: NDArray[Any], axis: int) -> NDArray[Any]:
         """The channel of each number behind a node.
@@ -152,25 +202,27 @@ class Scales(Scaling[Any]):
         values: NDArray[Any] = require("onnx.numpy_helper", "").to_array(self._tensors[name])
         return values
 
-    def _put(self, node: Any, place: int, values: NDArray[Any]) -> None:
+    def _put(self, what: Any, values: NDArray[Any]) -> None:
         """Give a node other values than a constant has now; others that read it keep theirs."""
         numpy_helper = require("onnx.numpy_helper", "")
+        node, place = what
         name = node.input[place]
+        kind = self._values(name).dtype
         if len(self._readers[name]) > 1:
             self._readers[name].remove(node)
             number = next(n for n in range(len(self._tensors) + 1) if f"{name}/scaled{n}" not in self._tensors)
             name = node.input[place] = f"{name}/scaled{number}"
             self._tensors[name] = self._graph.initializer.add()
             self._readers[name] = [node]
-        self._tensors[name].CopyFrom(numpy_helper.from_array(values, name))
+        self._tensors[name].CopyFrom(numpy_helper.from_array(values.astype(kind), name))
 
 
-def _inward(layer: Linear, factors: NDArray[Any]) -> NDArray[Any]:
-    """Factors of the channels that a layer reads, in the shape of its weights."""
+def _inward(layer: Linear, along: NDArray[Any]) -> NDArray[Any]:
+    """The channels that a layer reads, in the shape of its weights."""
     import numpy as np
 
     if layer.node.op_type != "Conv":
-        return factors[None, :] if layer.is_transposed else factors[:, None]
+        return along[None, :] if layer.is_transposed else along[:, None]
     outputs, width, *kernel = layer.weights.shape
-    each = np.repeat(factors.reshape(layer.groups, width), outputs // layer.groups, axis=0)
+    each = np.repeat(along.reshape(layer.groups, width), outputs // layer.groups, axis=0)
     return each.reshape(outputs, width, *[1] * len(kernel))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from deploykit.surgery.reconstruction.walk import Examples
     from deploykit.surgery.weights.kernel import Kernel
 
+#: Help of variants that multiply normalizations into kernels, after what all variants do.
+ABSORBS = "A BatchNormalization behind a kernel is multiplied into it first, as converters do."
+
 
 @dataclass
 class Opened:

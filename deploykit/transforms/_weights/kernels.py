@@ -85,9 +85,13 @@ class Weights(Variant):
         The shape is (groups, inputs of one output).
         """
 
-    @abstractmethod
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
-        """The rows of each kernel as they shall be, in the same order; None for one that stays as it is."""
+        """The rows of each kernel as they shall be, in the same order; None for one that stays as it is.
+
+        All stay by default: what does not look at kernels one by one overrides `_apply`.
+        """
+        del job, model
+        return [None for _ in kernels]
 
     def _apply(self, job: TransformJob) -> None:
         model = self._open(job)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from deploykit.surgery.weights.kernel import Kernel
 
-#: Help of Keras variants, after what all variants do.
-ABSORBS = "A BatchNormalization behind a kernel is multiplied into it first, as converters do."
 #: Note of the bytes that a file of float weights would lose if each of them took only the bits that it needs.
 SAVED = "saved_bytes"
 
