@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deploykit.loading import _onnx_packed
 from deploykit.loading._contract import Weight
+from deploykit.loading._onnx_packed import PACKED
 
 #: Operators that hand a constant on, changed in nothing but its form.
 _HAND_ON = frozenset({"Cast", "Identity"})
@@ -53,6 +55,14 @@ def weights(graph: Any, folder: Path) -> Iterator[Weight]:
         elif node.op_type == "DequantizeLinear" and first is not None:
             scale, zero = (tensors.get(name) for name in (*node.input[1:3], "", "")[:2])
             constants[node.output[0]] = _Constant(first.tensor, scale, zero, _attribute(node, "axis", 1))
+        elif node.op_type == "Mul" and first is not None and _widened(first, tensors.get(node.input[1])):
+            constants[node.output[0]] = _Constant(first.tensor, tensors[node.input[1]])
+        elif node.op_type == PACKED and all(name in tensors for name in node.input[1:] if name):
+            load = partial(_onnx_packed.real, node, tensors, folder)
+            stored = f"int{_onnx_packed.bits_of(node)}"
+            yield Weight(
+                node.name or f"{node.op_type}_{number}", node.input[1], _onnx_packed.shape_of(node), stored, load
+            )
         elif node.op_type == "QuantizeLinear" and first is not None:  # rounded when the model is loaded
             constants[node.output[0]] = first
         else:
@@ -96,6 +106,14 @@ def _scaled(node: Any, place: int, found: _Constant, tensors: dict[str, Any]) ->
     return found
 
 
+def _widened(found: _Constant, scale: Any) -> bool:
+    """Whether a constant factor makes real numbers of integers that were cast."""
+    from onnx import TensorProto
+
+    whole = found.tensor.data_type in (TensorProto.INT8, TensorProto.UINT8) and found.scale is None
+    return whole and scale is not None and scale.data_type == TensorProto.FLOAT
+
+
 def _fits(scale: Any, tensor: Any, axis: int) -> bool:
     from onnx import TensorProto
 
@@ -123,7 +141,8 @@ def _real(found: _Constant, folder: Path) -> Any:
         shape[found.axis if found.axis is not None else 1] = -1
         scale = scale.reshape(shape)
         zero = zero.reshape(shape) if zero is not None and zero.size > 1 else zero
-    elif scale.ndim > 1 and scale.shape != values.shape:  # one scale for each block
+    elif scale.ndim > 1 and any(n not in (1, d) for n, d in zip(scale.shape, values.shape, strict=True)):
+        # one scale for each block
         axis = found.axis if found.axis is not None else 1
         times = -(-values.shape[axis] // scale.shape[axis])
         scale, zero = (

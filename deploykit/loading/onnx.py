@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from deploykit.loading._contract import Format, Parts, Saved, Summary, Weight
 from deploykit.loading._live import classes, keep
 from deploykit.loading._nodes import GraphNode, Values
 from deploykit.loading._onnx_graph import check_graph
+from deploykit.loading._onnx_packed import PACKED, shape_of
 from deploykit.loading._onnx_shapes import inferred
 from deploykit.readers import onnx_messages
 from deploykit.readers import protobuf as _wire
@@ -322,6 +324,7 @@ def _layers(model: Any) -> tuple[tuple[Layer, ...], int]:
     graph = model.graph
     owned = {t.name: _weights(t) for t in graph.initializer}
     owned |= {s.values.name: _weights(s.values) for s in graph.sparse_initializer}
+    owned |= {node.input[1]: math.prod(shape_of(node)) for node in graph.node if node.op_type == PACKED}
     total = sum(owned.values())
     shapes = dict(_shapes(model))
     known = {**shapes, **{t.name: tuple(t.dims) for t in graph.initializer}}
@@ -340,8 +343,6 @@ def _layers(model: Any) -> tuple[tuple[Layer, ...], int]:
 
 def _weights(tensor: Any) -> int:
     """Number of values, 0 for shapes and other integers that no training made."""
-    import math
-
     from onnx import TensorProto
 
     if tensor.data_type in (TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING):
