@@ -17,6 +17,8 @@ from deploykit.core.errors import MissingExtraError
 _DISTRIBUTIONS = {
     "ai_edge_litert": "ai-edge-litert",
     "jupyter_server": "jupyter-server",
+    "litert_quantizer": "litert-quantizer",
+    "onnx_ir": "onnx-ir",
     "onnxconverter_common": "onnxconverter-common",
     "tensorflow_model_optimization": "tensorflow-model-optimization",
     "tf_keras": "tf-keras",
@@ -32,7 +34,10 @@ EXTRAS = {
     "onnx": ("onnxruntime",),
     "tflite": ("ai_edge_litert",),
     "openvino": ("openvino",),
-    "sweep": ("altair", "h5py", "isal", "onnx", "onnxslim", "pandas", "scipy", "sympy", "vl_convert", "yaml"),
+    "sweep": (
+        "altair", "h5py", "isal", "litert_quantizer", "onnx", "onnx_ir", "onnxslim", "pandas", "scipy", "sympy",
+        "vl_convert", "yaml",
+    ),
     "tensorflow": (
         "keras", "onnxconverter_common", "tensorflow", "tensorflow_model_optimization", "tf2onnx", "tf_keras",
     ),

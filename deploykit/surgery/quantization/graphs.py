@@ -13,9 +13,13 @@ from deploykit.core.extras import require
 #: Operators of quantized graphs: conversions, and integer operators that are not called QLinear….
 CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 INTEGER = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"})
+#: Operators that read weights of few bits and compute in floats.
+PACKED = frozenset({"MatMulNBits"})
 #: Operators that hold most weights and arithmetic, and the activations that melt into their integer kernels: left out,
 #: each of these would be a float operator between two conversions.
 HEAVY = ("Clip", "Conv", "ConvTranspose", "Gemm", "MatMul", "Relu")
+#: Numbers of float32, float16, float64 and bfloat16 among the types of a file.
+_FLOATS = frozenset({1, 10, 11, 16})
 T = TypeVar("T")
 
 
@@ -34,8 +38,9 @@ def integer_nodes(graph: Any) -> list[bool]:
     """Which nodes of a graph compute in integers.
 
     An operator does when it stands between DequantizeLinear and QuantizeLinear, the pattern ONNX Runtime turns into an
-    integer kernel, when it is an integer operator itself, or when it moves integers.
+    integer kernel, when it is an integer operator itself, or when it moves integers. With weights in float it does not.
     """
+    floats = {i.name for i in graph.initializer if len(i.dims) > 1 and i.data_type in _FLOATS}
     makers = {output: node.op_type for node in graph.node for output in node.output}
     takers = {i for node in graph.node if node.op_type == "QuantizeLinear" for i in node.input}
     integers: set[str] = set()
@@ -48,6 +53,7 @@ def integer_nodes(graph: Any) -> list[bool]:
             continue
         sources = [makers[i] for i in node.input if i in makers and makers[i] != "Constant"]
         between = bool(sources) and all(s == "DequantizeLinear" for s in sources) and not takers.isdisjoint(node.output)
+        between = between and floats.isdisjoint(node.input)
         moved = bool(node.input) and node.input[0] in integers
         if node.op_type.startswith("QLinear") or moved:
             integers.update(node.output)
@@ -63,7 +69,7 @@ def done_before(graph: Any) -> set[str]:
     }
     found, scaled, cast = set[str](), set[str](), set[str]()
     for node, integer in zip(graph.node, integer_nodes(graph), strict=True):
-        if integer or node.op_type in CONVERSIONS or not weights.isdisjoint(node.input):
+        if integer or node.op_type in CONVERSIONS or node.op_type in PACKED or not weights.isdisjoint(node.input):
             found.add(node.name)
             if node.op_type == "DynamicQuantizeLinear" or node.op_type in INTEGER:
                 scaled.update(node.output)
@@ -97,8 +103,12 @@ def with_fewer(types: Sequence[str], work: Callable[[Sequence[str]], T], notes: 
 
 
 @contextlib.contextmanager
-def failures(what: str) -> Iterator[None]:
-    """Say of whatever ONNX Runtime's tools stumble over that it is the model's.
+def failures(what: str, tool: str = "ONNX Runtime") -> Iterator[None]:
+    """Say of whatever a tool stumbles over that it is the model's.
+
+    Args:
+        what: What the tool does, for example ``"quantize"``.
+        tool: Its name.
 
     Raises:
         CandidateError: They failed.
@@ -110,6 +120,6 @@ def failures(what: str) -> Iterator[None]:
     except Exception as error:  # they raise whatever the graph makes them stumble over
         text = " ".join(str(error).split())
         raise CandidateError(
-            f"ONNX Runtime cannot {what} the model: {type(error).__name__}: {text[:400]}",
+            f"{tool} cannot {what} the model: {type(error).__name__}: {text[:400]}",
             remedy="try other settings of this technique; the log has the traceback.",
         ) from error

@@ -13,7 +13,7 @@ from deploykit.core.extras import installed, require
 from deploykit.loading._onnx_parts import operator_set
 from deploykit.surgery import selection
 from deploykit.surgery.onnx_session import opened
-from deploykit.surgery.quantization import floating, names, normal
+from deploykit.surgery.quantization import floating, names, normal, stored
 from deploykit.surgery.quantization.graphs import failures
 
 #: How ONNX Runtime calls types → their numbers in a file.
@@ -33,6 +33,17 @@ def raised(source: Path, folder: Path, notes: dict[str, Any]) -> Path:
         return source.resolve()
     onnx.save(new, str(folder / "raised.onnx"))
     return folder / "raised.onnx"
+
+
+def unpacked(source: Path, folder: Path) -> Path:
+    """The model with weights that folding constants leaves packed; in ``folder`` when it had to be changed."""
+    onnx = require("onnx", "")
+    if not stored.folded(onnx.load(str(source), load_external_data=False).graph):
+        return source
+    model = onnx.load(str(source))
+    stored.unfold(model)
+    onnx.save(model, str(folder / "unpacked.onnx"))
+    return folder / "unpacked.onnx"
 
 
 #: What is left out when ONNX Runtime's preparation stumbles, one thing after another.
@@ -126,7 +137,8 @@ def prepare(source: Path, target: Path, notes: dict[str, Any]) -> None:
     tools = require("onnxruntime.quantization.quant_utils", "")
     kinds = require("onnxruntime.quantization", "").QuantType
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder, failures("prepare"):
-        path = folded(raised(source, Path(folder), notes), Path(folder), notes)
+        path = unpacked(raised(source, Path(folder), notes), Path(folder))
+        path = folded(path, Path(folder), notes)
         model = onnx.load(str(path))
         if any([floating.release(model), normal.normalize(model), names.separate(model)]):
             onnx.save(model, str(path))

@@ -14,7 +14,7 @@ from deploykit.core.model import Layer
 from deploykit.loading import _onnx_kinds
 from deploykit.loading.onnx import ADAPTER as ONNX
 from deploykit.surgery import selection
-from deploykit.surgery.quantization import floating, graphs, normal, prepare
+from deploykit.surgery.quantization import floating, graphs, normal, prepare, stored
 
 #: Operators that pass on or clip what comes before them: they are integer when that is.
 FOLLOWERS = frozenset(
@@ -84,6 +84,8 @@ def write(
         made.quantize_model()
         if left or wrong:
             floating.protect(made.model.model)
+        if before:
+            stored.fold(made.model.model)
         made.model.save_model_to_file(str(target), False)
         prepare.check_opens(target)
         return made

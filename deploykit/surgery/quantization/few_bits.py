@@ -1,0 +1,200 @@
+"""Weights of few bits in ONNX files whose activations stay float.
+
+Matrix products become MatMulNBits of ONNX Runtime, convolutions read int8 weights that are unpacked when the file is
+loaded (`stored`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import attributes
+from deploykit.sandbox.task import Report
+from deploykit.surgery import selection
+from deploykit.surgery.quantization import graphs, prepare, rounding, stored
+from deploykit.surgery.quantization.moments import Moments
+from deploykit.surgery.quantization.write import parts_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Operators whose weights are packed.
+PRODUCTS, CONVOLUTIONS = ("Gemm", "MatMul"), ("Conv", "ConvTranspose")
+#: The number of float32 among the types of a file.
+_FLOAT = 1
+#: The operators that ONNX Runtime adds.
+_DOMAIN = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class FewBits:
+    """How weights are packed.
+
+    Attributes:
+        bits: Bits of a weight of a matrix product: 4 or 8.
+        block: Weights of one output that share a scale.
+        symmetric: Whether zero is in the middle of what the bits can hold; else each block has a zero point.
+        method: How weights are rounded; one of `rounding.METHODS`.
+        convolutions: Whether convolutions get weights of 8 bits; else they stay float.
+    """
+
+    bits: int
+    block: int
+    symmetric: bool
+    method: str
+    convolutions: bool
+
+
+def pack(
+    model: Any,
+    target: Path,
+    how: FewBits,
+    *,
+    exclude: str,
+    notes: dict[str, Any],
+    report: Report,
+    batches: Iterable[Mapping[str, NDArray[Any]]] = (),
+) -> list[list[Any]]:
+    """Pack the weights of a prepared model and write it.
+
+    Args:
+        model: A ``ModelProto`` that `prepare` has prepared; changed.
+        target: File to write.
+        how: How weights are packed.
+        exclude: Says what stays float.
+        notes: Gets what was packed, and what stays float with the reason.
+        report: Called with the progress in layers.
+        batches: Calibration inputs by name, one batch after the other, where the method reads some.
+
+    Returns:
+        Which nodes were changed: ``[name, type, number of weights]`` for each, in order.
+
+    Raises:
+        SettingError: A name in ``exclude`` is neither a node's nor an operator's.
+        UnsupportedModelError: There is nothing to pack.
+        CandidateError: ONNX Runtime fails on it.
+    """
+    graph = model.graph
+    parts, before = parts_of(graph), graphs.done_before(graph)
+    left = selection.excluded(exclude, parts, "node", "operator") | before
+    chosen, stays = _chosen(graph, left, how)
+    if not chosen:
+        raise _nothing(stays, before)
+    with graphs.failures("quantize"):
+        _products(graph, chosen)
+        _pack(model, chosen, how, report, batches)
+        stored.fold(model)
+        _tidy(model)
+        require("onnx", "").save(model, str(target))
+        prepare.check_opens(target)
+    if stays:
+        notes["stays_float"] = stays
+    packed = [part for part in parts if part.name in chosen]
+    notes["packed"] = {kind: sum(p.type == kind for p in packed) for kind in sorted({p.type for p in packed})}
+    return selection.units(packed, set())
+
+
+def _nothing(stays: Mapping[str, str], before: set[str]) -> UnsupportedModelError:
+    if stays:
+        name, why = next(iter(stays.items()))
+        return UnsupportedModelError(
+            f"Nothing can be stored in fewer bits: {name!r} stays float since {why}.", remedy="use another technique."
+        )
+    if before:
+        return UnsupportedModelError(
+            "The model is already quantized: nothing that this step would quantize is left in float.",
+            remedy="quantize the float model it was made from, or let the first step leave layers out with exclude.",
+        )
+    return UnsupportedModelError(
+        "There is no matrix product and no convolution with weights in the file to store in fewer bits.",
+        remedy="leave fewer nodes out with exclude, let convolutions be int8, or skip this technique for the model.",
+    )
+
+
+def _chosen(graph: Any, left: set[str], how: FewBits) -> tuple[set[str], dict[str, str]]:
+    """Names of the nodes whose weights are packed, and of those whose weights cannot be, with the reason."""
+    constants = {i.name: i for i in graph.initializer}
+    chosen, stays = set[str](), dict[str, str]()
+    for node in graph.node:
+        kinds = (*PRODUCTS, *(CONVOLUTIONS if how.convolutions else ()))
+        if node.op_type not in kinds or node.name in left or constants.keys().isdisjoint(node.input[:2]):
+            continue
+        weight = constants.get(node.input[1])
+        if weight is None:
+            stays[node.name] = "its weights are the left factor"
+        elif weight.data_type != _FLOAT:
+            stays[node.name] = "its weights are not float32"
+        elif node.op_type in PRODUCTS and len(weight.dims) != 2:
+            stays[node.name] = "its weights are not a matrix"
+        elif node.op_type == "Gemm" and attributes(node).get("transA"):
+            stays[node.name] = "its input is transposed"
+        else:
+            chosen.add(node.name)
+    return chosen, stays
+
+
+def _products(graph: Any, chosen: set[str]) -> None:
+    """Write a MatMul and an Add for each chosen Gemm, which `normal` has freed of its factors."""
+    helper, numpy_helper = require("onnx.helper", ""), require("onnx.numpy_helper", "")
+    constants = {i.name: i for i in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Gemm" or node.name not in chosen:
+            nodes.append(node)
+            continue
+        weight = constants[node.input[1]]
+        if attributes(node).get("transB"):  # a weight that only this node reads
+            turned = numpy_helper.to_array(weight).T.copy()
+            weight.CopyFrom(numpy_helper.from_array(turned, weight.name))
+        bias = node.input[2] if len(node.input) > 2 else ""
+        product = f"{node.name}_product" if bias else node.output[0]
+        nodes.append(helper.make_node("MatMul", list(node.input[:2]), [product], node.name))
+        if bias:
+            nodes.append(helper.make_node("Add", [product, bias], list(node.output), f"{node.name}_Add"))
+    graph.ClearField("node")
+    graph.node.extend(nodes)
+
+
+def _pack(
+    model: Any, chosen: set[str], how: FewBits, report: Report, batches: Iterable[Mapping[str, NDArray[Any]]]
+) -> None:
+    graph = model.graph
+    rows = {i.name: int(i.dims[0]) for i in graph.initializer if len(i.dims) == 2}
+    products = [n for n in graph.node if n.name in chosen and n.op_type == "MatMul"]
+    read = Moments(model, {n.input[0]: rows[n.input[1]] for n in products}, batches)
+    packed: dict[str, list[Any]] = {}
+    for node in graph.node:
+        if node.name not in chosen:
+            continue
+        if node.op_type == "MatMul":
+            packed[node.name] = rounding.METHODS[how.method](graph, node, how.bits, how.block, how.symmetric, read)
+        else:
+            packed[node.name] = [stored.pack(graph, node, _channels(node)), node]
+        report(len(packed), len(chosen), "layers")
+    nodes = [new for node in graph.node for new in packed.get(node.name, [node])]
+    graph.ClearField("node")
+    graph.node.extend(nodes)
+
+
+def _channels(node: Any) -> int:
+    """The axis of a convolution's output channels in its weights; of its input channels where groups share those."""
+    return int(node.op_type == "ConvTranspose" and attributes(node).get("group", 1) == 1)
+
+
+def _tidy(model: Any) -> None:
+    """Keep one of each tensor, and only those that are read; say which operators are used."""
+    tools = require("onnxruntime.quantization.onnx_model", "")
+    own = {i.name: i for i in model.graph.initializer}  # weights that two nodes share were packed twice
+    if len(own) < len(model.graph.initializer):
+        kept = list(own.values())
+        model.graph.ClearField("initializer")
+        model.graph.initializer.extend(kept)
+    made = tools.ONNXModel(model)
+    made.clean_initializers()
+    if any(node.domain == _DOMAIN for node in model.graph.node):
+        made.set_opset_import(_DOMAIN, 1)
