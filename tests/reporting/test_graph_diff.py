@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
-from deploykit.core.errors import Cancelled
+from deploykit.core.errors import Cancelled, SettingError
+from deploykit.measuring.graphs.errors import ends, saturated
 from deploykit.reporting.views.graph_view import ending
 
 STEPS = {
@@ -92,6 +93,16 @@ def row_of(diff, name):
     return next(row for row in diff if row.before and row.before.name == name)
 
 
+def tensors_of(path, names, images):
+    """Tensors of a file by the bare runtime."""
+    graph = onnx.load(path)
+    graph.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [x.astype(np.float64) for x in session.run(list(names), {"image": images})]
+
+
 def test_the_original_beside_itself_is_the_same_to_the_last_bit(report):
     diff = report.choice_for(report.baseline).graph_diff()
     assert diff.counts == {"same": 10, "changed": 0, "added": 0, "removed": 0, "fused": 0}
@@ -126,19 +137,65 @@ def test_the_error_of_a_node_is_that_of_its_tensor_over_the_calibration_examples
     """Against the bare runtime with the two tensors as outputs."""
     row = made_by(report, STEPS["qdq"])
     images = report.data.calibration()["image"][:8]
-    tensors = []
-    for path in (report.model.path, report.path / row.artifact):
-        graph = onnx.load(path)
-        graph.graph.output.append(helper.make_empty_tensor_value_info("sum_out"))
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        tensors.append(session.run(["sum_out"], {"image": images})[0].astype(np.float64))
+    paths = (report.model.path, report.path / row.artifact)
+    tensors = [tensors_of(path, ("sum_out",), images)[0] for path in paths]
     expected = np.linalg.norm(tensors[1] - tensors[0]) / np.linalg.norm(tensors[0])
     found = row_of(diffs["qdq"], "sum")
     assert diffs["qdq"].examples == 8
     assert found.error == pytest.approx(expected, rel=1e-6)
     assert found.snr_db == pytest.approx(-20 * np.log10(expected), rel=1e-6)
+
+
+def test_what_comes_in_at_a_node_is_its_error_without_that_of_what_it_reads(diffs, report):
+    diff, row = diffs["qdq"], made_by(report, STEPS["qdq"])
+    images = report.data.calibration()["image"][:8]
+    before, after = (tensors_of(p, ("class_out",), images)[0] for p in (report.model.path, report.path / row.artifact))
+    error = np.linalg.norm(before - after) / np.linalg.norm(before)
+    rounded, first = (
+        next(r for r in diff if r.after and r.after.name == "relu_out_QuantizeLinear"),
+        row_of(diff, "first"),
+    )
+    found = row_of(diff, "class")
+    read = next(r for r in diff if r.after and r.after.name == "flat_out_DequantizeLinear").error
+    assert found.own_error == pytest.approx(np.sqrt(max(error**2 - read**2, 0)), rel=1e-5, abs=1e-9)
+    assert rounded.own_error == pytest.approx(np.sqrt(max(rounded.error**2 - first.error**2, 0)), rel=1e-5, abs=1e-9)
+    assert found.after_range == pytest.approx((after.min(), after.max()), rel=1e-6)
+    assert found.before_range == pytest.approx((before.min(), before.max()), rel=1e-6)
+    worst = diff.worst(3)
+    assert [r.own_error for r in worst] == sorted((r.own_error for r in diff if r.own_error), reverse=True)[:3]
+    drawn = diff.chart().to_dict()
+    assert f"{100 * worst[0].own_error:.2g} %" in drawn["description"]
+
+
+def test_numbers_beyond_the_range_are_counted():
+    before = np.array([-3.0, -1.0, 0.0, 0.5, 1.0, 1.003, 2.0, 5.0])
+    assert saturated(before, np.clip(before, -1, 1)) == 3 / 8  # 1.003 is less than a step of the grid away
+    assert saturated(before, before) == 0.0
+    assert ends(np.array([1.0, np.inf])) is None
+
+
+def test_a_node_that_loses_can_be_kept_in_float(diffs, report):
+    diff = diffs["qdq"]
+    recipe = diff.keeping_float(row_of(diff, "second"))
+    assert recipe == Recipe((Step("quantize_static", {"exclude": "second"}),))
+    # What is converted for a node: it, and what passes integers on to it.
+    converted = next(r for r in diff if r.after and r.after.name == "sum_out_QuantizeLinear")
+    assert converted.own_error > 0
+    assert diff.keeping_float(converted).steps[0].parameters["exclude"] == "class, flatten, pool"
+    assert (
+        diffs["qoperator"].keeping_float(row_of(diffs["qoperator"], "second")).steps[0].parameters["exclude"]
+        == "second"
+    )
+    space = dk.Space([recipe], [Target("onnxruntime")])
+    again = dk.sweep(report.model, report.data, space, store=report.path, launches=0)
+    row = next(r for r in again.rows if r.candidate.recipe == recipe)
+    kept = row_of(again.choice_for(row.key).graph_diff(), "second")
+    assert [w.stored for w in kept.after.weights] == ["float32", "float32"]
+    with pytest.raises(SettingError, match="leave a single node in float"):
+        diffs["channels"].keeping_float(row_of(diffs["channels"], "second"))
+    gone = next(r for r in diff if r.state == "fused")
+    with pytest.raises(SettingError, match="does not compute"):
+        diff.keeping_float(gone)
 
 
 def test_integer_operators_take_activations_in(diffs):

@@ -15,7 +15,7 @@ from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._nodes import GraphNode, Values, in_batches
 from deploykit.measuring.graphs.changes import changes_of
-from deploykit.measuring.graphs.errors import relative_error
+from deploykit.measuring.graphs.errors import ends, relative_error, saturated
 from deploykit.measuring.graphs.fusing import fused
 from deploykit.measuring.graphs.pairing import How, Links, pair, plain
 from deploykit.sandbox.task import Report
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Raised when what a diff holds changes: old ones are then made again.
-DIFF_VERSION = 1
+DIFF_VERSION = 2
 #: Calibration examples that both graphs are run on.
 EXAMPLES = 8
 #: Bytes that the tensors of one graph may take; fewer examples are run where more would take them.
@@ -51,6 +51,12 @@ class NodeDiff(Plain):
         error: Relative L2 error of its output, ‖after - before‖ / ‖before‖, on calibration examples; of a node that
             has taken in others, against what the last of them computed. None where nothing can be compared.
         channels_left_out: Channels of the original that have no partner: the error is over the others.
+        own_error: What of the error comes in at this node, √(error² - e²) with e the largest error of what it reads;
+            None where nothing can be compared.
+        before_range: Lowest and highest number that the original's tensor has on the examples; None while unknown.
+        after_range: The same of the candidate's tensor.
+        saturated: Share of the original's numbers that lie beyond the range of the candidate's tensor; None while
+            unknown.
         before_ms: Time in the original model, None while unknown.
         after_ms: Time in the candidate, None while unknown.
     """
@@ -64,6 +70,10 @@ class NodeDiff(Plain):
     reads: tuple[int, ...] = ()
     error: float | None = None
     channels_left_out: int = 0
+    own_error: float | None = None
+    before_range: tuple[float, float] | None = None
+    after_range: tuple[float, float] | None = None
+    saturated: float | None = None
     before_ms: float | None = None
     after_ms: float | None = None
 
@@ -216,7 +226,21 @@ def lay_over(
         errors = [_error(old, [i, *members][-1:], end, values) for end in ends]
         nearest = min(errors, key=lambda e: float(e.get("error", math.inf)))
         rows.append(NodeDiff("changed" if said else "same", known, node, pairs[i][1], said, reads=reads, **nearest))
-    return rows
+    return _traced(rows)
+
+
+def _traced(rows: Sequence[NodeDiff]) -> list[NodeDiff]:
+    """Rows with what of their errors comes in at them; errors of what cannot be compared are those of what it reads."""
+    carried, found = dict[int, float](), []
+    for place, row in enumerate(rows):
+        read = max((carried.get(k, 0.0) for k in row.reads), default=0.0)
+        carried[place] = read if row.error is None or not math.isfinite(row.error) else row.error
+        if row.error is None:
+            found.append(row)
+        else:
+            own = math.sqrt(max(row.error**2 - read**2, 0.0)) if math.isfinite(row.error) else row.error
+            found.append(replace(row, own_error=own))
+    return found
 
 
 def _in_order(nodes: Sequence[GraphNode], links: Links) -> list[int]:
@@ -261,7 +285,12 @@ def _error(
     if before is None or after is None or before.dtype.kind != "f" or after.dtype.kind != "f":
         return {}
     found = relative_error(before, after)
-    return {} if found is None else {"error": found[0], "channels_left_out": found[1]}
+    if found is None:
+        return {}
+    return {
+        "error": found[0], "channels_left_out": found[1], "before_range": ends(before), "after_range": ends(after),
+        "saturated": saturated(before, after),
+    }  # fmt: skip
 
 
 def _chain(place: int, partner: Collection[int], links: Links) -> list[int]:

@@ -37,6 +37,31 @@ def relative_error(before: NDArray[Any], after: NDArray[Any]) -> tuple[float, in
     return (0.0 if error == 0 else error / norm if norm else float("inf"), left_out)
 
 
+def ends(values: NDArray[Any]) -> tuple[float, float] | None:
+    """The lowest and the highest of some numbers; None where there are none, or one is not finite."""
+    import numpy as np
+
+    if not values.size or values.dtype.kind not in "fiu":
+        return None
+    found = float(values.min()), float(values.max())
+    return found if np.isfinite(found).all() else None
+
+
+def saturated(before: NDArray[Any], after: NDArray[Any]) -> float | None:
+    """Share of numbers that lie beyond what a tensor reaches now: those that were cut off at an end of its range.
+
+    Args:
+        before: A tensor of the original.
+        after: The tensor of the candidate.
+    """
+    limits = ends(after)
+    if limits is None or not before.size:
+        return None
+    # A step of the grid of 8 bits beyond: rounding alone moves an end by no more than half of one.
+    step = (limits[1] - limits[0]) / 255
+    return float(((before < limits[0] - step) | (before > limits[1] + step)).mean())
+
+
 def _fitted(old: NDArray[Any], new: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], int] | None:
     """The parts of both that belong together."""
     import numpy as np

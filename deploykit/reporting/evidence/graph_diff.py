@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from deploykit.core.candidate import Recipe, Step
 from deploykit.core.digest import json_digest
-from deploykit.core.errors import Cancelled, CandidateError, StoreError
+from deploykit.core.errors import Cancelled, CandidateError, SettingError, StoreError
 from deploykit.core.result import LayerTime, Result
 from deploykit.core.serial import Plain, from_plain
 from deploykit.loading._contract import FORMATS
@@ -21,10 +22,14 @@ from deploykit.measuring.graphs.pairing import family, plain
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting.evidence.weights import original
 from deploykit.reporting.swept import Swept
+from deploykit.reporting.views.drawing import shown
 from deploykit.reporting.views.graph_view import ending, still
+from deploykit.reporting.views.noise import noise_chart
 from deploykit.sandbox.supervisor import OnReport, shared
 from deploykit.sandbox.task import Task
 from deploykit.storage.store import Store
+from deploykit.surgery.selection import nameable
+from deploykit.transforms._contract import TRANSFORMS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 #: Kind of the store's records.
 RECORD = "graph diff"
 _DEADLINE_S = 300.0
+#: What integer operators have behind the name of the float one.
+_INTEGER = "_quant"
 #: Nodes that a runtime runs as one at most.
 _FUSED = 5
 STATES: tuple[State, ...] = get_args(State)
@@ -51,6 +58,8 @@ class GraphDiff(Plain):
         source: The split these are from: ``"calibration"``, or ``"evaluation"`` for data without training examples.
         problem: Why there are no errors, "" when there are.
         same_format: Whether both files are of one format.
+        recipe: How the candidate was made.
+        format: Format of its file.
     """
 
     rows: tuple[NodeDiff, ...]
@@ -60,6 +69,8 @@ class GraphDiff(Plain):
     source: str
     problem: str
     same_format: bool
+    recipe: Recipe
+    format: str
 
     def __iter__(self) -> Iterator[NodeDiff]:
         return iter(self.rows)
@@ -77,6 +88,84 @@ class GraphDiff(Plain):
         """The rows that are not the same."""
         return [row for row in self.rows if row.state != "same"]
 
+    def worst(self, count: int = 5) -> list[NodeDiff]:
+        """The rows at which most of the error comes in, largest first; those at which none does are not among them.
+
+        Args:
+            count: How many at most.
+        """
+        found = [row for row in self.rows if _finite(row.own_error) and row.own_error]
+        return sorted(found, key=lambda row: -(row.own_error or 0.0))[:count]
+
+    def keeping_float(self, row: NodeDiff) -> Recipe:
+        """The candidate's recipe with one node left in float: what loses most may need more than 8 bits.
+
+        Of a tensor that is converted, these are the nodes that read it, up to the next ones with weights.
+
+        Args:
+            row: One of its rows, for example ``diff.worst(1)[0]``.
+
+        Raises:
+            SettingError: None of the steps can leave a node out, or the row has no node that computes.
+
+        Example:
+            >>> space = dk.Space([dk.Recipe((dk.Step("quantize_static"),))], [dk.Target("onnxruntime")])
+            >>> report = dk.sweep(model, data, space, store="runs/diff", launches=0)
+            [...
+            >>> diff = report.best(minimize="size", max_drop=1.0).graph_diff()
+            >>> node = next(row for row in diff if row.after and row.after.operator == "Conv")
+            >>> diff.keeping_float(node).steps[0].parameters["exclude"] == node.after.name
+            True
+        """
+        place = self._leaving()
+        if place is None:
+            raise SettingError(
+                f"No step of {self.after} can leave a single node in float.",
+                remedy="quantize for ONNX Runtime or OpenVINO, where steps have the setting exclude.",
+            )
+        names = {nameable(name.removesuffix(_INTEGER)) for name in self._computing(row)}
+        if not names:
+            raise SettingError(
+                f"{row.node.name} does not compute in {self.after}.",
+                remedy="choose an operator that the candidate has, or a tensor that one reads.",
+            )
+        steps = list(self.recipe.steps)
+        name, given = TRANSFORMS.get(steps[place].technique).excluding, steps[place].parameters
+        known = {part.strip() for part in str(given.get(name, "")).split(",")} - {""}
+        steps[place] = Step(steps[place].technique, {**given, name: ", ".join(sorted(known | names))})
+        return Recipe(tuple(steps))
+
+    @property
+    def can_keep_float(self) -> bool:
+        """Whether one of the candidate's steps can leave a node in float; see `keeping_float`."""
+        return self._leaving() is not None
+
+    def _leaving(self) -> int | None:
+        """Place of the last step that quantizes and can leave nodes out."""
+        for place in reversed(range(len(self.recipe.steps))):
+            step = self.recipe.steps[place]
+            technique = TRANSFORMS.get(step.technique)
+            used = {p for v in technique.variants if v.produces == self.format for p in v.uses}
+            if technique.excluding in used and "quantized" in technique.effects(step.parameters):
+                return place
+        return None
+
+    def _computing(self, row: NodeDiff) -> list[str]:
+        """Names of the nodes for whose sake a tensor is quantized: the row's own, or those that read what it converts.
+
+        Nodes without weights only pass integers on, so that what reads them counts as well.
+        """
+        at, found = [self.rows.index(row)], list[str]()
+        while at:
+            place = at.pop()
+            node = self.rows[place].after
+            converts = node is not None and node.kind == "conversion"
+            if node is not None and not converts:
+                found.append(node.name)
+            if converts or (node is not None and self.rows[place] is not row and not node.weights):
+                at += [k for k, other in enumerate(self.rows) if place in other.reads and k > place]
+        return list(dict.fromkeys(found))
+
     def summary(self) -> str:
         """The most important in a sentence."""
         parts = [f"{count:,} {state}" for state, count in self.counts.items() if count]
@@ -85,7 +174,12 @@ class GraphDiff(Plain):
         if worst is None or not worst.error:
             return said
         name = f"{worst.node.operator} {ending(worst.node.name)}"
-        return f"{said} The largest error is {100 * worst.error:.2g} %, of {name}."
+        said = f"{said} The largest error is {100 * worst.error:.2g} %, of {name}."
+        source = self.worst(1)[0]
+        if source is worst or not source.own_error:
+            return said
+        name = f"{source.node.operator} {ending(source.node.name)}"
+        return f"{said} Most of it comes in at {name} ({100 * source.own_error:.2g} %)."
 
     @property
     def notes(self) -> list[str]:
@@ -122,6 +216,12 @@ class GraphDiff(Plain):
                 "into": r.into or None,
                 "error": r.error,
                 "snr_db": r.snr_db,
+                "own_error": r.own_error,
+                "before_low": r.before_range[0] if r.before_range else None,
+                "before_high": r.before_range[1] if r.before_range else None,
+                "after_low": r.after_range[0] if r.after_range else None,
+                "after_high": r.after_range[1] if r.after_range else None,
+                "saturated": r.saturated,
                 "channels_left_out": r.channels_left_out,
                 "before_ms": r.before_ms,
                 "after_ms": r.after_ms,
@@ -134,6 +234,17 @@ class GraphDiff(Plain):
         import pandas as pd
 
         return pd.DataFrame.from_records(self.records())
+
+    def chart(self, *, dark: bool = False) -> Any:
+        """Signal-to-noise ratio of every tensor along the graph, with what comes in at each node (Altair).
+
+        Args:
+            dark: Colors for a dark background.
+
+        Raises:
+            CandidateError: No tensor differs, as far as they could be compared.
+        """
+        return shown(noise_chart(self.rows, f"{self.after} beside {self.before}", dark=dark))
 
     def to_html(self, *, top: int = 200, all_nodes: bool = False) -> str:
         """A still picture of the diff for saved notebooks, without scripts.
@@ -193,7 +304,7 @@ def compare(
     return GraphDiff(
         rows if against is not None else _timed(rows, _times(report, row)), words,
         f"{row.label} ({FORMATS.get(row.format).label})", int(known["examples"]), str(known["source"]),
-        str(known["problem"]), before["format"] == row.format,
+        str(known["problem"]), before["format"] == row.format, row.candidate.recipe, row.format,
     )  # fmt: skip
 
 

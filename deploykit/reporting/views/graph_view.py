@@ -27,7 +27,10 @@ _STYLE = """
 _FOLDERS = re.compile(r"(?:[^\s/;]+[/;])+(?=[^\s/;]+/[^\s/;]+(?:\s|$|:))")
 #: Longer texts are cut: all of it is in their title.
 _LONG = 140
-_HEADS = ("", "Node", "Operator", "Before → after, µs", "Error, %", "SNR, dB", "What differs")
+_HEADS = (
+    "", "Node", "Operator", "Before → after, µs", "Error, %", "Comes in here, %", "SNR, dB", "Range", "Saturated, %",
+    "What differs",
+)  # fmt: skip
 
 
 def ending(text: str) -> str:
@@ -94,7 +97,9 @@ def _row(row: NodeDiff) -> str:
     shown = shown if len(shown) <= _LONG else f"{shown[:_LONG]}…"
     name, said = (f' title="{html.escape(text)}"' for text in (row.node.name, words))
     cells = [html.escape(text) for text in (ending(row.node.name), operator)]
-    numbers = "".join(f'<td class="dk-n">{text}</td>' for text in (times, error, snr))
+    own, beyond = (DASH if x is None else f"{100 * x:.3g}" for x in (row.own_error, row.saturated))
+    span = " to ".join(f"{end:.3g}" for end in row.after_range) if row.after_range else DASH
+    numbers = "".join(f'<td class="dk-n">{text}</td>' for text in (times, error, own, snr, span, beyond))
     mark = f'<td class="dk-mark dk-{row.state}"><span title="{row.state}">{MARKS[row.state]}</span></td>'
     return (
         f"<tr>{mark}<td{name}>{cells[0]}</td><td>{cells[1]}</td>{numbers}"

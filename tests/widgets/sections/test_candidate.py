@@ -108,6 +108,11 @@ def test_closed_parts_have_their_answers(section, key):
     assert conv["after"]["weights"][0][2] == "int8"
     assert conv["error"] > 0
     json.dumps(diff, allow_nan=False)
+    place = max(range(len(diff["rows"])), key=lambda k: diff["rows"][k]["own"] or 0.0)
+    assert diff["rows"][place]["float"]
+    assert ask(section, "candidate_keep_float", key=key, row=place)[0].startswith("Added to the space: quantize static")
+    assert section._commands.state.space_choice.extra[0].steps[0].parameters["exclude"]
+    assert ask(section, "candidate_keep_float", key=key, row=place)[0].startswith("Already in the space")
     recipe, _ = ask(section, "candidate_recipe", key=key)
     assert recipe["steps"][0]["name"] == "quantize static"
     assert ["Candidate", key] in recipe["file"]

@@ -22,6 +22,7 @@ from deploykit_widgets.evidence import pictures, samples
 if TYPE_CHECKING:
     import deploykit as dk
     from deploykit import Plan
+    from deploykit.reporting.evidence.graph_diff import GraphDiff
 
 T = TypeVar("T")
 #: Layers in one answer; the rest are summed up.
@@ -229,15 +230,17 @@ def graphs(choice: Choice) -> dict[str, Any]:
     }
 
 
-def graph_diff(choice: Choice, cancel: threading.Event) -> dict[str, Any]:
+def graph_diff(found: GraphDiff) -> dict[str, Any]:
     """The two graphs as one diff; see ``IDiff``."""
-    found = choice.graph_diff(cancel=cancel)
+    able = found.can_keep_float
     rows = [
         {
             "state": r.state, "name": r.node.name, "operator": r.node.operator, "before": _node(r.before),
             "after": _node(r.after), "matched": r.matched, "changes": list(r.changes), "into": r.into,
             "reads": list(r.reads), "error": None if r.error == float("inf") else r.error,
             "snr": None if r.snr_db in (float("inf"), float("-inf")) else r.snr_db, "leftOut": r.channels_left_out,
+            "own": None if r.own_error == float("inf") else r.own_error, "range": r.after_range,
+            "saturated": r.saturated, "float": bool(able and r.after and r.own_error),
             "times": [None if ms is None else 1000 * ms for ms in (r.before_ms, r.after_ms)],
         }
         for r in found

@@ -62,6 +62,7 @@ class CandidateSection(Panel):
             "candidate_graphs": self._graphs,
             "candidate_diff": self._diff,
             "candidate_diff_cancel": self._cancel_diff,
+            "candidate_keep_float": self._keep_float,
             "candidate_sensitivity": self._sensitivity,
             "candidate_measure": self._measure,
             "candidate_leave_out": self._leave_out,
@@ -123,11 +124,22 @@ class CandidateSection(Panel):
             ends = self._commands.ends
             ends.keep(cancel, cancel.set)
             try:
-                return self._memory.get(known, lambda: evidence.graph_diff(choice, cancel))
+                return evidence.graph_diff(self._memory.get(known, lambda: choice.graph_diff(cancel=cancel)))
             finally:
                 ends.drop(cancel)
 
         return Later("diff", work)
+
+    def _keep_float(self, key: str, row: int) -> str:
+        """Add the recipe to the space that leaves a node of the diff in float."""
+        choice = self._choice(key)
+        diff = self._memory.get(("diff", *evidence.identity(choice)), choice.graph_diff)
+        if not 0 <= int(row) < len(diff):
+            raise SettingError(f"There is no node {row} in the diff.", remedy=f"choose one from 0 to {len(diff) - 1}.")
+        recipe = diff.keeping_float(diff.rows[int(row)])
+        if not self._commands.add_recipe(recipe):
+            return f"Already in the space: {recipe}."
+        return f"Added to the space: {recipe}. Run the sweep to try it."
 
     def _cancel_diff(self) -> None:
         self._diffing.set()

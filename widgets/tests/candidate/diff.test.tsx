@@ -45,6 +45,10 @@ function row(place: number): object {
     reads: place > 0 ? [place - 1] : [],
     error: state === 'changed' ? 0.0123 : state === 'same' ? 0 : null,
     snr: state === 'changed' ? 38.2 : null,
+    own: state === 'changed' ? place / 1e5 : null,
+    range: state === 'changed' ? [-1.5, 2.25] : null,
+    saturated: state === 'changed' ? 0.004 : null,
+    float: state === 'changed',
     leftOut: 0,
     times: [state === 'added' ? null : 2, state === 'removed' ? null : 1]
   };
@@ -60,8 +64,8 @@ const DIFF = {
   rows: Array.from({ length: COUNT }, (_, place) => row(place))
 };
 
-async function opened(): Promise<HTMLElement> {
-  return await show(aBench(() => null).bench, <GraphDiff diff={DIFF as unknown as IDiff} letter="A" />);
+async function opened(answer: (command: string, args: unknown) => unknown = () => null): Promise<HTMLElement> {
+  return await show(aBench(answer).bench, <GraphDiff diff={DIFF as unknown as IDiff} keyOf="abc" letter="A" />);
 }
 
 const press = (list: Element, key: string): void =>
@@ -108,4 +112,26 @@ it('filters leave what differs, or one state', async () => {
   expect(page.querySelector('[role=option]')?.getAttribute('aria-label')).toContain('removed: Conv node_3');
   click(button('removed'));
   expect(size()).toBe('2000');
+});
+
+it('what loses most comes first, and a click keeps it in float', async () => {
+  const asked: [string, unknown][] = [];
+  const page = await opened((command, args) => {
+    asked.push([command, args]);
+    return 'Added to the space: int8.';
+  });
+  const button = (words: string): Element | undefined =>
+    [...page.querySelectorAll('button')].find(item => item.textContent?.includes(words));
+  click(button('What loses most'));
+  const first = page.querySelector('[role=option]');
+  expect(first?.getAttribute('aria-setsize')).toBe('400');
+  expect(first?.getAttribute('aria-label')).toContain('node_1996');
+  expect(first?.textContent).toContain('2.0 %');
+  click(first);
+  const sides = page.querySelector('.dk-diff-chosen');
+  expect(sides?.textContent).toContain('of which 2.0 % comes in here');
+  expect(sides?.textContent).toContain('Its numbers go from −1.500 to 2.250. 0.40 % of the original');
+  await act(async () => click(button('Keep it in float')));
+  expect(asked).toEqual([['candidate_keep_float', { key: 'abc', row: 1996 }]]);
+  expect(sides?.textContent).toContain('Added to the space');
 });

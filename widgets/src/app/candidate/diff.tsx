@@ -1,6 +1,6 @@
 /** The graphs of the original and of a candidate as one diff: a list of nodes with their lines, and both sides of one. */
 
-import { type ReactElement, useId, useMemo, useRef, useState } from 'react';
+import { type ReactElement, type ReactNode, useId, useMemo, useRef, useState } from 'react';
 import { Button, movedInList, Note, Problem, Toggle, useAnswer, useAsk, Waiting } from '../elements/parts';
 import { DASH, fixed, minus, thousands } from '../format';
 import { useBench } from '../store';
@@ -39,21 +39,24 @@ export function Diff({ subject }: { subject: ISubject }): ReactElement {
   if (asked.answer === null) {
     return <Waiting what="comparing both graphs" onCancel={() => void ask('candidate_diff_cancel')} />;
   }
-  return <GraphDiff diff={asked.answer.value} letter={subject.letter} />;
+  return <GraphDiff diff={asked.answer.value} keyOf={subject.keyOf} letter={subject.letter} />;
 }
 
 /** The diff itself. */
-export function GraphDiff({ diff, letter }: { diff: IDiff; letter: string }): ReactElement {
+export function GraphDiff({ diff, keyOf, letter }: { diff: IDiff; keyOf: string; letter: string }): ReactElement {
   const bench = useBench();
   const [states, setStates] = useState<ReadonlySet<DiffState>>(new Set());
+  const [byLoss, setByLoss] = useState(false);
   const [active, setActive] = useState(0);
   const [open, setOpen] = useState<number | null>(null);
   const [top, setTop] = useState(0);
   const list = useRef<HTMLDivElement>(null);
   const id = useId();
+  const losing = useMemo(() => losingMost(diff.rows), [diff]);
   const shown = useMemo(
-    () => diff.rows.flatMap((row, place) => (states.size === 0 || states.has(row.state) ? [place] : [])),
-    [diff, states]
+    () =>
+      byLoss ? losing : diff.rows.flatMap((row, place) => (states.size === 0 || states.has(row.state) ? [place] : [])),
+    [diff, states, byLoss, losing]
   );
   const rails = useMemo(() => {
     const found = railsOf(
@@ -64,7 +67,10 @@ export function GraphDiff({ diff, letter }: { diff: IDiff; letter: string }): Re
     );
     return { found, width: LANE * (1 + Math.min(LANES, Math.max(0, ...found.map(rail => rail.own)))) };
   }, [diff, shown]);
-  const worst = useMemo(() => Math.max(...diff.rows.map(row => row.error ?? 0), 1e-12), [diff]);
+  const worst = useMemo(
+    () => Math.max(...diff.rows.map(row => (byLoss ? row.own : row.error) ?? 0), 1e-12),
+    [diff, byLoss]
+  );
   const here = Math.min(active, shown.length - 1);
   const first = Math.max(0, Math.floor(top / ROW) - AROUND);
   const drawn = shown.slice(first, first + SHOWN + 2 * AROUND).map((_, step) => first + step);
@@ -85,7 +91,8 @@ export function GraphDiff({ diff, letter }: { diff: IDiff; letter: string }): Re
       bench.look({ layer: [node.name] });
     }
   };
-  const filter = (wanted: readonly DiffState[]): void => {
+  const filter = (wanted: readonly DiffState[], most = false): void => {
+    setByLoss(old => most && !old);
     setStates(old => {
       const same = wanted.length === old.size && wanted.every(state => old.has(state));
       return new Set(same ? [] : wanted);
@@ -103,12 +110,21 @@ export function GraphDiff({ diff, letter }: { diff: IDiff; letter: string }): Re
     <div className="dk-diff">
       <Note>{diff.summary}</Note>
       <div className="dk-chips" role="group" aria-label="Nodes that are shown">
-        <Toggle pressed={states.size === 0} onClick={() => filter([])}>
+        <Toggle pressed={states.size === 0 && !byLoss} onClick={() => filter([])}>
           All {thousands(diff.rows.length)}
         </Toggle>
         {differing.length > 0 && (
           <Toggle pressed={isDiffering && states.size > 0} onClick={() => filter(differing)}>
             What differs
+          </Toggle>
+        )}
+        {losing.length > 0 && (
+          <Toggle
+            pressed={byLoss}
+            onClick={() => filter([], true)}
+            title="Nodes in the order of the error that comes in at them, not of what they pass on"
+          >
+            What loses most
           </Toggle>
         )}
         {diff.counts
@@ -131,7 +147,7 @@ export function GraphDiff({ diff, letter }: { diff: IDiff; letter: string }): Re
         <span style={{ width: rails.width + 30 }} />
         <span className="dk-diff-name">Node</span>
         <span className="dk-diff-number">µs</span>
-        <span className="dk-diff-number dk-diff-wide">Error</span>
+        <span className="dk-diff-number dk-diff-wide">{byLoss ? 'Comes in' : 'Error'}</span>
       </div>
       <div
         ref={list}
@@ -173,6 +189,7 @@ export function GraphDiff({ diff, letter }: { diff: IDiff; letter: string }): Re
                   place={place}
                   count={shown.length}
                   worst={worst}
+                  value={byLoss ? row.own : row.error}
                   active={place === here}
                   open={shown[place] === open}
                   onClick={() => {
@@ -187,7 +204,9 @@ export function GraphDiff({ diff, letter }: { diff: IDiff; letter: string }): Re
       </div>
       <div role="status" className="dk-diff-chosen">
         {chosen ? (
-          <Sides row={chosen} letter={letter} />
+          <Sides row={chosen} letter={letter}>
+            {chosen.float && <KeepFloat key={open} keyOf={keyOf} place={open ?? 0} name={chosen.name} />}
+          </Sides>
         ) : (
           <p className="dk-soft dk-small">Select a node (arrow keys, Enter) to see both sides of it.</p>
         )}
@@ -207,6 +226,7 @@ function Node({
   place,
   count,
   worst,
+  value,
   active,
   open,
   onClick
@@ -218,16 +238,17 @@ function Node({
   place: number;
   count: number;
   worst: number;
+  /** The error that is shown. */
+  value: number | null;
   active: boolean;
   open: boolean;
   onClick: () => void;
 }): ReactElement {
-  const error = errorOf(row);
   const words = [
     `${row.state}: ${row.operator} ${row.name}`,
     row.into && `into ${row.into}`,
     ...row.changes,
-    row.error !== null && `error ${error}`
+    row.error !== null && `error ${errorOf(row.error)}`
   ].filter(Boolean);
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: the list has the keys of its options
@@ -254,10 +275,10 @@ function Node({
       </span>
       <span className="dk-diff-number">{timesOf(row)}</span>
       <span className="dk-diff-number dk-diff-wide">
-        {row.error !== null && row.error > 0 && (
-          <span className="dk-diff-bar" style={{ width: `${Math.min(100, (100 * row.error) / worst)}%` }} />
+        {value !== null && value > 0 && (
+          <span className="dk-diff-bar" style={{ width: `${Math.min(100, (100 * value) / worst)}%` }} />
         )}
-        <span>{error}</span>
+        <span>{errorOf(value)}</span>
       </span>
     </div>
   );
@@ -290,11 +311,17 @@ function ending(name: string): string {
     .join('/');
 }
 
-function errorOf(row: IDiffRow): string {
-  if (row.error === null) {
+function errorOf(value: number | null): string {
+  if (value === null) {
     return DASH;
   }
-  return row.error === 0 ? 'exact' : `${(100 * row.error).toPrecision(2)} %`;
+  return value === 0 ? 'exact' : `${(100 * value).toPrecision(2)} %`;
+}
+
+/** Places of the rows at which error comes in, most of it first. */
+function losingMost(rows: readonly IDiffRow[]): number[] {
+  const found = rows.flatMap((row, place) => (row.own ? [place] : []));
+  return found.sort((one, two) => (rows[two]?.own ?? 0) - (rows[one]?.own ?? 0));
 }
 
 function timesOf(row: IDiffRow): string {
@@ -306,7 +333,34 @@ function timesOf(row: IDiffRow): string {
   return before === null ? `+${one(after)}` : `${one(before)} → ${one(after)}`;
 }
 
-function Sides({ row, letter }: { row: IDiffRow; letter: string }): ReactElement {
+/** A recipe in which the node stays float, as a candidate to try. */
+function KeepFloat({ keyOf, place, name }: { keyOf: string; place: number; name: string }): ReactElement {
+  const bench = useBench();
+  const { ask, busy, error } = useAsk<string>();
+  const [said, setSaid] = useState('');
+  const add = async (): Promise<void> => {
+    const answer = await ask('candidate_keep_float', { key: keyOf, row: place });
+    if (answer !== null) {
+      setSaid(answer.value);
+      bench.say(answer.value, true);
+    }
+  };
+  return (
+    <div className="dk-diff-float">
+      <Button
+        reason={busy ? 'It is being added.' : ''}
+        onClick={() => void add()}
+        title={`Add this recipe with ${ending(name)} left in float to the space`}
+      >
+        Keep it in float
+      </Button>
+      {said && <Note>{said}</Note>}
+      <Problem words={error} />
+    </div>
+  );
+}
+
+function Sides({ row, letter, children }: { row: IDiffRow; letter: string; children?: ReactNode }): ReactElement {
   const sides: [string, IDiffNode | null][] = [
     ['Original', row.before],
     [letter, row.after]
@@ -340,10 +394,15 @@ function Sides({ row, letter }: { row: IDiffRow; letter: string }): ReactElement
         </ul>
       )}
       <p className="dk-small">
-        Error of its output: {errorOf(row)}
+        Error of its output: {errorOf(row.error)}
         {row.snr !== null && ` (${minus(fixed(row.snr, 1))} dB SNR)`}
+        {(row.own ?? 0) > 0 && `, of which ${errorOf(row.own)} comes in here`}
         {row.leftOut > 0 && `, over all but the ${row.leftOut} channels that were removed`}. Time, µs: {timesOf(row)}.
+        {row.range &&
+          ` Its numbers go from ${minus(row.range[0].toPrecision(4))} to ${minus(row.range[1].toPrecision(4))}.`}
+        {(row.saturated ?? 0) > 0 && ` ${errorOf(row.saturated)} of the original's lie beyond and are cut off.`}
       </p>
+      {children}
       <div className="dk-scroll">
         <table className="dk-table">
           <thead>

@@ -195,6 +195,14 @@ export interface IDiffRow {
   /** Relative L2 error of its output; null where nothing can be compared. */
   error: number | null;
   snr: number | null;
+  /** What of the error comes in at this node. */
+  own: number | null;
+  /** Lowest and highest number of the candidate's tensor. */
+  range: [number, number] | null;
+  /** Share of the original's numbers beyond it. */
+  saturated: number | null;
+  /** Whether a recipe can leave the node in float. */
+  float: boolean;
   /** Channels that the error leaves out. */
   leftOut: number;
   /** Microseconds before and after. */
