@@ -186,8 +186,6 @@ class Routes:
 
     def _refused(self, chosen: Sequence[tuple[_Wanted, tuple[Variant, ...]]]) -> str:
         """Why a step cannot be done to what comes before it, by any of the variants there are; "" when it can."""
-        if len(chosen) < 2 and not self._quantized:
-            return ""
         done = {effect: Done("", self._quantized) for effect in _QUANTIZED} if self._quantized else {}
         for one, variants in chosen:
             label = one.technique.label

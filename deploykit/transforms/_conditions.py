@@ -145,6 +145,31 @@ class Without(Condition):
 
 
 @dataclass(frozen=True)
+class After(Condition):
+    """A step before has had one of some effects.
+
+    Attributes:
+        effects: The effects.
+        words: What the technique does, which needs that.
+        order: What to change about the order of steps.
+    """
+
+    effects: frozenset[Effect]
+    words: str
+    order: str
+
+    def foreseen(self, label: str, done: Mapping[Effect, Done]) -> str:
+        """What is missing."""
+        if any(effect in self.effects and by.step for effect, by in done.items()):
+            return ""
+        return f"{label} {self.words}, and no step before has done that; {self.order}"
+
+    def broken(self, outcome: Outcome) -> str:
+        """Nothing: what steps before have done is not in the file."""
+        return ""
+
+
+@dataclass(frozen=True)
 class SameSignature(Condition):
     """Inputs and outputs are those of the model before, by name, shape and type.
 

@@ -166,3 +166,19 @@ def test_a_quantized_graph_is_not_converted(routes, images, tmp_path):
     own = Routes(dk.load(tmp_path / "int8.onnx"), images, 0)
     assert "quantized ONNX models cannot be converted to TFLite" in own.find(Recipe(), Target("litert")).reason
     assert not isinstance(own.find(Recipe(), ONNX), Impossible)
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        (["correct_bias"], "no step before has done that; put it behind such a step"),
+        (["correct_bias", "quantize_static"], "no step before has done that"),
+        (["prune_channels", "quantize_static", "correct_bias"], "after channel pruning: it is a model with fewer"),
+        (["cluster_weights", "equalize_layers"], "equalize before that"),
+    ],
+)
+def test_corrections_come_where_there_is_something_to_correct(steps, reason, routes):
+    assert reason in routes.find(Recipe(tuple(map(Step, steps))), ONNX).reason
+    assert (
+        routes.find(Recipe((Step("quantize_static"), Step("correct_bias"))), ONNX).steps[-1].adapter == "correct_bias"
+    )

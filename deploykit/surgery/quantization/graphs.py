@@ -34,6 +34,11 @@ def is_integer(op_type: str) -> bool:
     return op_type in INTEGER or op_type.startswith("QLinear")
 
 
+def is_quantized(node: Any) -> bool:
+    """Whether quantizers write such a node: a conversion, an integer operator, or one with weights of few bits."""
+    return node.op_type in CONVERSIONS or is_integer(node.op_type) or node.op_type == "MatMulNBits"
+
+
 def integer_nodes(graph: Any) -> list[bool]:
     """Which nodes of a graph compute in integers.
 

@@ -1,0 +1,1 @@
+"""Correcting what has been quantized, beside the model it was made from."""
