@@ -60,7 +60,8 @@ class _Onnx(_Correcting):
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.surgery.channels import onnx_axes
-        from deploykit.surgery.quantization import graphs, onnx_biases, prepare
+        from deploykit.surgery.correction import onnx_biases
+        from deploykit.surgery.quantization import graphs, prepare
         from deploykit.transforms._examples.onnx import examples_of
 
         onnx = require("onnx", "")
