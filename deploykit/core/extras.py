@@ -51,6 +51,9 @@ EXTRAS = {
     "gpu": ("pynvml",),
 }  # fmt: skip
 
+#: What cannot be installed on Windows: what needs it is left out of plans there, and nothing else is.
+_NOT_ON_WINDOWS = frozenset({"ai_edge_litert", "litert_quantizer"})
+
 
 def require(module: str, extra: str = "") -> ModuleType:
     """Import a module that may not be installed.
@@ -89,7 +92,8 @@ def check(extra: str) -> None:
     Raises:
         MissingExtraError: A package of it is not installed; names the pip line.
     """
-    if absent := [module for module in EXTRAS[extra] if not installed(module)]:
+    spared = _NOT_ON_WINDOWS if sys.platform == "win32" else frozenset()
+    if absent := [module for module in EXTRAS[extra] if module not in spared and not installed(module)]:
         names = ", ".join(map(distribution, absent))
         raise MissingExtraError(f"This needs packages that are not installed: {names}.", remedy=pip_line(absent, extra))
 

@@ -16,14 +16,14 @@ from deploykit.core.serial import Plain
 Severity = Literal["impossible", "pointless", "note"]
 #: What techniques do to an artifact that decides which kernels a runtime has for it: ``int8``: activations ahead of
 #: time; ``signed``: int8 and not uint8 activations; ``qoperator``: integer operators in the file; ``dynamic conv``:
-#: convolutions whose activations are quantized on the fly; ``narrow``: weights of 7 bits; ``float16``; ``sparse``:
-#: single zeros among the weights, which take as long as other numbers where no kernel skips them; ``quantized``:
-#: numbers of fewer bits instead of float32, integers or not; ``fully quantized``: no layer is left for another
-#: quantizer; ``smaller``: there are fewer weights than before; ``shared values``: weights have few different values, in
-#: float as before, which take as long as other numbers.
+#: convolutions whose activations are quantized on the fly; ``narrow``: weights of 7 bits; ``float16``, ``bfloat16``:
+#: weights of that type; ``sparse``: single zeros among the weights, which take as long as other numbers where no kernel
+#: skips them; ``quantized``: numbers of fewer bits instead of float32, integers or not; ``fully quantized``: no layer
+#: is left for another quantizer; ``smaller``: there are fewer weights than before; ``shared values``: weights have few
+#: different values, in float as before, which take as long as other numbers.
 Effect = Literal[
-    "int8", "signed", "qoperator", "dynamic conv", "narrow", "float16", "sparse", "quantized", "fully quantized",
-    "smaller", "shared values",
+    "int8", "signed", "qoperator", "dynamic conv", "narrow", "float16", "bfloat16", "sparse", "quantized",
+    "fully quantized", "smaller", "shared values",
 ]  # fmt: skip
 
 #: How int8 comes in a file: pairs of quantizing and dequantizing nodes with uint8 or int8 activations, integer

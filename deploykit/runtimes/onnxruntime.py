@@ -127,6 +127,12 @@ class OnnxRuntime(Runtime):
                 f"operator set {facts.model.operator_set}: ONNX Runtime supports {_OLDEST_OPERATORS} and later",
             )
 
+        if {"float16", "bfloat16"} & effects:
+            yield Problem(
+                "pointless",
+                "ONNX Runtime widens 16-bit weights to float32 when it loads a model: half the file size, no faster",
+            )
+
     def probes(self, folder: Path) -> Mapping[Form, Path]:
         """One convolution in every form."""
         return write(folder)

@@ -45,6 +45,11 @@ _KINDS: dict[Work, frozenset[str]] = {
          "Broadcast", "ShapeOf", "Tile", "Input", "Output"}
     ),
 }  # fmt: skip
+#: What a file's metadata call the type to compute in, and how OpenVINO calls types.
+COMPUTE = "deploykit_compute"
+_HINTS = {"bfloat16": "bf16"}
+#: CPU features with arithmetic in bfloat16.
+_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
 #: Before the readable part of a message about operators it lacks.
 _SUMMARY = "Summary:"
 #: What OpenVINO's passes add to the name of a node.
@@ -102,6 +107,12 @@ class OpenVINO(Runtime):
                 "OpenVINO reads the integer operators of ONNX, not those of ONNX Runtime (QGemm, QLinearSoftmax, …): "
                 "form=qdq always works",
             )
+        if target.device == "cpu" and "float16" in effects:
+            yield Problem("pointless", "OpenVINO computes in float32 here: float16 halves the file, but is no faster")
+        if target.device == "cpu" and "bfloat16" in effects and facts.features and not _BFLOAT16 & {*facts.features}:
+            yield Problem(
+                "pointless", "this CPU has no arithmetic in bfloat16 (AVX512-BF16, AMX): it is no faster here"
+            )
 
     def probes(self, folder: Path) -> Mapping[Form, Path]:
         """One convolution in every form."""
@@ -128,8 +139,8 @@ class OpenVINO(Runtime):
         openvino = _openvino()
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "PERF_COUNT": profile}
         if target.device == "cpu":
-            # bfloat16 is the default where the CPU has it: faster, and no float32 baseline. The process is pinned
-            # where it is measured.
+            # bfloat16 is the default where the CPU has it: faster, and no float32 baseline. Files say if they want it.
+            # The process is pinned where it is measured.
             settings |= {
                 "INFERENCE_PRECISION_HINT": "f32",
                 "INFERENCE_NUM_THREADS": target.threads,
@@ -137,7 +148,11 @@ class OpenVINO(Runtime):
             }
         try:
             core = _core()
-            return core.compile_model(core.read_model(str(path)), target.device.upper(), settings)
+            model = core.read_model(str(path))
+            if target.device == "cpu" and model.has_rt_info(["framework", COMPUTE]):
+                kind = str(model.get_rt_info(["framework", COMPUTE]).value)
+                settings["INFERENCE_PRECISION_HINT"] = _HINTS.get(kind, settings["INFERENCE_PRECISION_HINT"])
+            return core.compile_model(model, target.device.upper(), settings)
         except Exception as error:  # OpenVINO raises RuntimeError, and classes of its own for operators it lacks
             text = " ".join(str(error).split())
             said = text[text.find(_SUMMARY) + len(_SUMMARY) :] if _SUMMARY in text else text[-400:]

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from deploykit.core.candidate import Target
 from deploykit.core.errors import CandidateCrash, DatasetError, DeviceError, UnsupportedModelError
 from deploykit.loading._load import load
+from deploykit.measuring.environment import cpu_features
 from deploykit.testing import models, work
 from deploykit.testing.runtimes import call
 
@@ -166,6 +167,16 @@ def test_openvino_computes_in_float32_and_integers(tmp_path):
     path = models.build("cnn_onnx", tmp_path)
     found = call("openvino", "profile", **arguments(path, "onnx", (1, 8, 8)))["nodes"]
     assert {n["precision"] for n in found if n["kind"] in {"conv", "matmul"}} == {"float32"}
+
+
+def test_openvino_computes_in_bfloat16_where_the_file_asks_for_it(tmp_path):
+    path = models.build("cnn_onnx", tmp_path)
+    model = onnx.load(path)
+    helper.set_model_props(model, {"deploykit_compute": "bfloat16"})
+    onnx.save(model, path)
+    found = call("openvino", "profile", **arguments(path, "onnx", (1, 8, 8)))["nodes"]
+    wanted = "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(cpu_features()) else "float32"
+    assert {n["precision"] for n in found if n["kind"] in {"conv", "matmul"}} == {wanted}
 
 
 def test_openvino_names_an_operator_it_lacks(tmp_path):

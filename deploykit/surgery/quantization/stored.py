@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
+from deploykit.runtimes.openvino import COMPUTE
 from deploykit.surgery.quantization import graphs
 
 if TYPE_CHECKING:
@@ -117,3 +118,48 @@ def unfold(model: Any) -> None:
             nodes.append(node)
     graph.ClearField("node")
     graph.node.extend(nodes)
+
+
+def narrow(model: Any, kind: str) -> tuple[int, list[str]]:
+    """Store the weights of a model in 16 bits, with a Cast to float32 that runtimes fold when they load it.
+
+    Args:
+        model: A ``ModelProto``, changed in place.
+        kind: ``"float16"`` or ``"bfloat16"``.
+
+    Returns:
+        How many weights were changed, and the names of those that stay since they hold numbers beyond its range.
+    """
+    onnx, helper, np = require("onnx", ""), require("onnx.helper", ""), require("numpy", "")
+    numpy_helper = require("onnx.numpy_helper", "")
+    graph = model.graph
+    number = getattr(onnx.TensorProto, kind.upper())
+    fixed = {v.name for v in (*graph.input, *graph.output)}
+    casts, beyond = [], []
+    for tensor in graph.initializer:
+        if tensor.data_type != _FLOAT or len(tensor.dims) < 2 or tensor.name in fixed:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            narrow = values.astype(helper.tensor_dtype_to_np_dtype(number))
+        if not (np.isfinite(narrow.astype(np.float32)) | ~np.isfinite(values)).all():
+            beyond.append(tensor.name)
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(narrow, f"{name}_{kind}"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], f"{name}_Cast", to=_FLOAT))
+    nodes = [*casts, *graph.node]
+    graph.ClearField("node")
+    graph.node.extend(nodes)
+    return len(casts), beyond
+
+
+def compute_in(model: Any, kind: str) -> None:
+    """Let runtimes that can compute in a type do so: `runtimes.openvino` looks for it.
+
+    Args:
+        model: A ``ModelProto``, changed in place.
+        kind: The type.
+    """
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    require("onnx.helper", "").set_model_props(model, {**known, COMPUTE: kind})
