@@ -43,11 +43,13 @@ class Pair:
         keras: The layer of the model.
         twin: The tf_keras layer that holds the weights.
         wrapped: What is called in the graph: the twin, or a wrapper around it.
+        variables: The twin's weights, in the order of the layer's; wrappers may take them out of the twin.
     """
 
     keras: Any
     twin: Any
     wrapped: Any
+    variables: list[Any] = field(default_factory=list)
 
 
 @dataclass
@@ -67,8 +69,8 @@ class Bridge:
     def copy_back(self) -> None:
         """Copy the weights of the tf_keras model into the Keras 3 model."""
         for pair in self.pairs:
-            if pair.twin.weights:
-                pair.keras.set_weights(pair.twin.get_weights())
+            if pair.variables:
+                pair.keras.set_weights([variable.numpy() for variable in pair.variables])
 
     def difference(self, feeds: Mapping[str, NDArray[Any]], contract: Contract | None = None) -> float:
         """Largest difference of the two models' outputs, relative to the largest output.
@@ -141,7 +143,8 @@ def to_tf_keras(model: Any, wrap: Wrap | None = None) -> Bridge:
         for t in getattr(model, "inputs", None) or ()
     ]
     outputs = builder.graph(model, inputs, "")
-    built = tf_keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs if len(outputs) > 1 else outputs[0])
+    ends = (inputs if len(inputs) > 1 else inputs[0], outputs if len(outputs) > 1 else outputs[0])
+    built = tf_keras.Model(*ends, name="model")  # a name that depends on the process would be in files made of it
     pairs = list(builder.pairs.values())
     for pair in pairs:
         _copy_weights(pair)
@@ -150,7 +153,7 @@ def to_tf_keras(model: Any, wrap: Wrap | None = None) -> Bridge:
 
 def _copy_weights(pair: Pair) -> None:
     ours = pair.keras.get_weights()
-    theirs = [tuple(w.shape) for w in pair.twin.weights]
+    theirs = [tuple(w.shape) for w in pair.variables]
     if not theirs:  # no weights, or they are settings of the twin (Normalization)
         return
     if [w.shape for w in ours] != theirs:
@@ -159,7 +162,8 @@ def _copy_weights(pair: Pair) -> None:
             f"{[w.shape for w in ours]} and {theirs}.",
             remedy="leave out the techniques that need TensorFlow Model Optimization for this model.",
         )
-    pair.twin.set_weights(ours)
+    for variable, values in zip(pair.variables, ours, strict=True):
+        variable.assign(values)
 
 
 class _Builder:
@@ -206,7 +210,7 @@ class _Builder:
         layer = bridge_layers.twin(operation, self.fresh(f"{prefix}{operation.name}"))
         kwargs = _accepted(layer, operation, kwargs)
         outputs = _called(layer, operation, args, kwargs)
-        pair = self.pairs[id(operation)] = Pair(operation, layer, layer)
+        pair = self.pairs[id(operation)] = Pair(operation, layer, layer, list(layer.weights))
         if self._wrap is None:
             return outputs
         pair.wrapped = self._wrap(operation, layer, outputs)

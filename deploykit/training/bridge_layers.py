@@ -23,12 +23,13 @@ _SAME_ACTIVATIONS = frozenset(
 )
 
 
-def twin(layer: Any, name: str) -> Any:
+def twin(layer: Any, name: str, **changes: Any) -> Any:
     """A tf_keras layer of the same class and settings, without weights.
 
     Args:
         layer: A built-in Keras 3 layer.
         name: Name of the new layer.
+        changes: Settings of the layer that are to be others.
 
     Raises:
         UnsupportedModelError: tf_keras has no such layer, or lacks one of its settings; names the layer and its class.
@@ -40,7 +41,7 @@ def twin(layer: Any, name: str) -> Any:
         raise _no_twin(layer.name, kind, "has quantized or low-rank weights")
     if kind.__name__ == "Normalization":
         return _normalization(layer, name)
-    return _make(kind, layer.get_config(), name, layer.name)
+    return _make(kind, layer.get_config() | changes, name, layer.name)
 
 
 def _make(kind: type, config: dict[str, Any], name: str, owner: str) -> Any:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery import selection
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Transform, TransformJob, Variant
+from deploykit.transforms._training.answering import answering
 from deploykit.transforms._training.trained import LabelsOf, TrainedKeras, TrainedOnnx, Training
 from deploykit.transforms._weights.keras import KerasWeights, Opened
 from deploykit.transforms._weights.kernels import FLOAT_WEIGHTS, Weights, small_kernels, zeros
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Share of the weights in the layers that are spared: mostly the first and the last one, which suffer most.
 _SMALL = 0.01
-#: What class scores of the original model are softened by.
-_TEMPERATURE = 2.0
 
 
 class _TFMOT(Variant):
@@ -234,17 +232,7 @@ class _Answering(Training):
     as_used = True
 
     def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, TrainingGoal]:
-        from deploykit.training.teacher import Answers, opened
-
-        if job.examples.labels("train") is not None:
-            return {job.scored: labels()}
-        found = Answers(opened(job.original, job.examples), job.examples, schedule).goals(_TEMPERATURE)
-        if not found:
-            raise UnsupportedModelError(
-                "The original model gives no real numbers that another model could be trained to give.",
-                remedy="give data with labels, or prune without fine-tuning (epochs=0).",
-            )
-        return found
+        return answering(job, schedule, labels)
 
 
 class _KerasAnswering(_Answering, TrainedKeras):

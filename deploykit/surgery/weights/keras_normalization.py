@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def absorb(flat: Flat, layers: Collection[str]) -> list[str]:
+def absorb(flat: Flat, layers: Collection[str]) -> dict[str, str]:
     """Multiply kernels by the batch normalization right behind them, which only shifts from then on.
 
     The model computes the same. Converters do this to every model, each output by a factor of its own: whatever is done
@@ -23,7 +23,7 @@ def absorb(flat: Flat, layers: Collection[str]) -> list[str]:
         layers: Names of the layers whose kernels may change.
 
     Returns:
-        Names of those that did.
+        Name of each of those that did → name of the normalization.
     """
     import numpy as np
 
@@ -31,7 +31,7 @@ def absorb(flat: Flat, layers: Collection[str]) -> list[str]:
     for step in flat.steps:
         for name in step.input:
             reads.setdefault(name, []).append(step)
-    calls, found = flat.calls(), list[str]()
+    calls, found = flat.calls(), dict[str, str]()
     for step in flat.steps:
         layer = keras_linear.linear(step) if step.name in layers and calls[step.name] == 1 else None
         behind = reads.get(step.output[0], [])
@@ -48,7 +48,7 @@ def absorb(flat: Flat, layers: Collection[str]) -> list[str]:
         bias = keras_linear.bias_of(step)
         keras_linear.write(layer, layer.weights * each, (0.0 if bias is None else np.asarray(bias)) * factors)
         _only_shift(norm, factors)
-        found.append(step.name)
+        found[step.name] = behind[0].name
     return found
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _HELD_OUT = 0.1
 _SAMPLE = 16
 #: Time to train on an example, as a share of that to calibrate with one, which is alone in its batch.
-_BATCHED = 0.07
+BATCHED = 0.07
 
 PARAMETERS = (
     Parameter(
@@ -77,7 +77,7 @@ class Training(Variant):
 
     def examples(self, parameters: dict[str, Any], calibration: int, train: int) -> int:
         """As many calibrated ones as take the time of those that are trained on, in batches."""
-        return round(_BATCHED * super().examples(parameters, calibration, train))
+        return round(BATCHED * super().examples(parameters, calibration, train))
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Weights in float, none of which share their values."""
@@ -190,7 +190,7 @@ def schedule_of(job: TransformJob, fixed: int | None) -> Schedule:
     )  # fmt: skip
 
 
-def _patience(schedule: Schedule) -> int:
+def patience(schedule: Schedule) -> int:
     """Epochs without gain after which training stops: the last ones, with the smallest steps, bring the most."""
     return max(2, schedule.epochs // 2)
 
@@ -229,7 +229,7 @@ class TrainedOnnx(Training):
         goals = {trainer.place(name): goal for name, goal in self._goals(job, schedule, labels).items()}
         goal = Several(goals | self._compared(job, schedule, inside, given))
         model, trained = trainer.train(
-            schedule, goal, report=job.report, optimizer_name=job["optimizer"], patience=_patience(schedule)
+            schedule, goal, report=job.report, optimizer_name=job["optimizer"], patience=patience(schedule)
         )
         job.notes |= trained.notes
         if any(node.op_type == "BatchNormalization" for node in model.graph.node):
@@ -283,7 +283,7 @@ class TrainedKeras(Training):
         goal = Several(goals | self._compared(job, schedule, inside, given))
         trained = train(
             model, data, schedule, goal, report=job.report, place=None, optimizer_name=job["optimizer"],
-            patience=_patience(schedule), as_used=self.as_used, hidden=inside.layers,
+            patience=patience(schedule), as_used=self.as_used, hidden=inside.layers,
         )  # fmt: skip
         job.notes |= trained.notes
         if self.as_used and any(type(x).__name__ == "BatchNormalization" for x in _keras.all_layers(model)):

@@ -97,5 +97,5 @@ class SharedKeras(SharedWeights, KerasWeights):
 
         kernels = self._read(model)
         left = selection.excluded(job["exclude"], self._parts(kernels), "layer", self.types)
-        job.notes["normalization_absorbed"] = absorb(model.flat, {kernel.layer for kernel in kernels} - left)
+        job.notes["normalization_absorbed"] = list(absorb(model.flat, {kernel.layer for kernel in kernels} - left))
         return super()._change(job, model)
