@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,6 @@ def write(saved_model: Path, target: Path, names: Names | None = None) -> Names:
     Raises:
         UnsupportedModelError: An operator has no counterpart in ONNX; names it.
     """
-    onnx = require("onnx", "tensorflow")
     convert = require("tf2onnx.convert", "tensorflow")
     graph, inputs, outputs, written = _frozen(saved_model, names)
     try:
@@ -56,6 +57,17 @@ def write(saved_model: Path, target: Path, names: Names | None = None) -> Names:
         raise
     except Exception as error:  # tf2onnx raises what its handlers raise
         raise _conversion_error(error) from error
+    _finish(model, target)
+    return written
+
+
+def _finish(model: Any, target: Path) -> None:
+    """Write what tf2onnx has made.
+
+    Raises:
+        UnsupportedModelError: An operator has no counterpart, or the model is too large for one file.
+    """
+    onnx = require("onnx", "tensorflow")
     _check_operators(model)
     _keep_zeros_before_pooling(model)
     _name_batch(model)
@@ -65,7 +77,34 @@ def write(saved_model: Path, target: Path, names: Names | None = None) -> Names:
             remedy="use the TensorFlow runtime for this model.",
         )
     onnx.save(model, str(target))
-    return written
+
+
+def write_tflite(tflite: Path, target: Path, names: Mapping[str, str]) -> None:
+    """Convert a TFLite file; integers become pairs of QuantizeLinear and DequantizeLinear with the same numbers.
+
+    Args:
+        tflite: The file.
+        target: The file to write.
+        names: Tensors of the file that inputs and outputs are → names that they get.
+
+    Raises:
+        UnsupportedModelError: An operator has no counterpart in ONNX; names it.
+    """
+    convert = require("tf2onnx.convert", "tensorflow")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it reads constants with an interpreter that is on its way out
+            model, _ = convert.from_tflite(str(tflite), opset=OPSET, custom_op_handlers={"TFL_GELU": (_gelu, [])})
+    except MemoryError:
+        raise
+    except Exception as error:  # tf2onnx raises what its handlers raise
+        raise _conversion_error(error) from error
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names.get(value.name, value.name)
+    for node in model.graph.node:
+        for places in (node.input, node.output):
+            places[:] = [names.get(name, name) for name in places]
+    _finish(model, target)
 
 
 @contextlib.contextmanager
@@ -204,6 +243,32 @@ def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
     one = context.make_const(f"{name}_one", np.array(1, utils.map_onnx_to_numpy_type(known["dtypes"][0])))
     error = context.make_node("Erf", [given], **known)
     context.make_node("Sub", [one.output[0], error.output[0]], name=name, outputs=[result], **known)
+
+
+def _gelu(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """GELU as TFLite has it, by the error function or by its approximation: ONNX has none before set 20."""
+    del arguments
+    np, utils = require("numpy", ""), require("tf2onnx.utils", "tensorflow")
+    known = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    kind = utils.map_onnx_to_numpy_type(known["dtypes"][0])
+    x, result, approximate = node.input[0], node.output[0], bool(node.get_attr_value("approximate"))
+    context.remove_node(node.name)
+
+    def make(operator: str, *inputs: str | float) -> str:
+        places = [
+            value if isinstance(value, str) else
+            context.make_const(utils.make_name(f"{name}_constant"), np.array(value, kind)).output[0]
+            for value in inputs
+        ]  # fmt: skip
+        return str(context.make_node(operator, places, **known).output[0])
+
+    if approximate:  # Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415
+        cubic = make("Add", x, make("Mul", make("Mul", make("Mul", x, x), x), 0.044715))
+        share = make("Tanh", make("Mul", cubic, math.sqrt(2 / math.pi)))
+    else:
+        share = make("Erf", make("Mul", x, math.sqrt(0.5)))
+    half = make("Mul", make("Add", share, 1.0), 0.5)
+    context.make_node("Mul", [x, half], name=name, outputs=[result], **known)
 
 
 def _bucketize(context: Any, node: Any, name: str, arguments: Any) -> None:

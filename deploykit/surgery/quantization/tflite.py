@@ -9,7 +9,7 @@ from typing import Any
 
 from deploykit.converters import _tflite
 from deploykit.converters._contract import Job
-from deploykit.converters._keras import signature_function
+from deploykit.converters._keras import Names, signature_function
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
@@ -44,13 +44,18 @@ def signature_of(saved_model: Path) -> tuple[tuple[TensorSpec, ...], Callable[[d
     return specs, run
 
 
-def quantize(job: Job, setup: Any) -> None:
+def quantize(job: Job, setup: Any, names: Names | None = None) -> None:
     """Convert with the quantization options ``setup(converter)`` sets, and note what became of the operators.
+
+    Args:
+        job: A SavedModel, and where the file goes.
+        setup: Called with the converter.
+        names: Inputs and outputs in the order wanted; None: as the reader of SavedModels lists them.
 
     Raises:
         UnsupportedModelError: An operator is missing, or no weight was quantized.
     """
-    names = _tflite.write(job.source, job.target, job.notes, setup)
+    names = _tflite.write(job.source, job.target, job.notes, setup, names)
     job.named(names.inputs, names.outputs)
     content = job.target.read_bytes()
     counts = kinds(content)
@@ -90,6 +95,19 @@ def operators(content: bytes) -> dict[str, dict[str, int]]:
         elif any(kind.startswith("float") for kind in outputs):
             found["float"][name] += 1
     return {kind: dict(sorted(counts.items())) for kind, counts in found.items() if counts}
+
+
+def ends(content: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """Names of inputs and of outputs in the file's signature → names of their tensors."""
+    graph, model = _parsed(content)
+    signature = model.SignatureDefs(0)
+    inputs = [signature.Inputs(i) for i in range(signature.InputsLength())]
+    outputs = [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    taken, given = (
+        {e.Name().decode(): graph.Tensors(e.TensorIndex()).Name().decode() for e in entries}
+        for entries in (inputs, outputs)
+    )
+    return taken, given
 
 
 def _parsed(content: bytes) -> tuple[Any, Any]:

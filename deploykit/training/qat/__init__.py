@@ -1,0 +1,1 @@
+"""Quantization-aware training by TensorFlow Model Optimization (TF-MOT)."""
