@@ -20,10 +20,11 @@ Severity = Literal["impossible", "pointless", "note"]
 #: weights of that type; ``sparse``: single zeros among the weights, which take as long as other numbers where no kernel
 #: skips them; ``quantized``: numbers of fewer bits instead of float32, integers or not; ``fully quantized``: no layer
 #: is left for another quantizer; ``smaller``: there are fewer weights than before; ``shared values``: weights have few
-#: different values, in float as before, which take as long as other numbers.
+#: different values, in float as before, which take as long as other numbers; ``integer products``: products of int8
+#: matrices as TensorFlow has them, which TFLite has not.
 Effect = Literal[
     "int8", "signed", "qoperator", "dynamic conv", "narrow", "float16", "bfloat16", "sparse", "quantized",
-    "fully quantized", "smaller", "shared values",
+    "fully quantized", "smaller", "shared values", "integer products",
 ]  # fmt: skip
 
 #: How int8 comes in a file: pairs of quantizing and dequantizing nodes with uint8 or int8 activations, integer

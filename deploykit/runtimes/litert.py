@@ -79,6 +79,11 @@ class LiteRT(Runtime):
     def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
         """Half precision, which XNNPACK widens where the processor does not compute in it."""
         yield from super().problems(target, effects, facts)
+        if "integer products" in effects:
+            yield Problem(
+                "impossible",
+                "TFLite lacks the products of int8 matrices that Keras writes: use quantize_weights or quantize_static",
+            )
         # What it does on processors that compute in float16 was not seen yet: nothing is claimed of them.
         if facts.x86 and "float16" in effects and "avx512_fp16" not in facts.features:
             yield Problem(

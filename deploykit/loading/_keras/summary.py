@@ -10,6 +10,7 @@ from typing import Any
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Summary, Weight
 from deploykit.loading._keras.config import Graph, Source
+from deploykit.loading._keras.packed import packed
 from deploykit.loading._keras.safety import check_sizes
 from deploykit.readers.hdf5 import Contents, Tensor
 
@@ -141,11 +142,14 @@ def owned(graph: Graph | None, contents: Contents) -> list[tuple[str, list[Tenso
 def weights(file: Any, owned: Iterable[tuple[str, Iterable[Tensor]]]) -> Iterator[Weight]:
     """The tensors of at least two dimensions of an open weight file, by layer."""
     for layer, tensors in owned:
-        for tensor in tensors:
-            item = file[tensor.path]
+        items = {tensor.path: file[tensor.path] for tensor in tensors}
+        if any(item.dtype.kind == "i" and len(item.shape) >= 2 for item in items.values()):
+            yield from packed(layer, items)
+            continue
+        for path, item in items.items():
             if len(item.shape) >= 2 and item.dtype.kind == "f":
                 shape = tuple(int(d) for d in item.shape)
-                yield Weight(layer, tensor.path, shape, str(item.dtype), partial(_values, item))
+                yield Weight(layer, path, shape, str(item.dtype), partial(_values, item))
 
 
 def _values(item: Any) -> Any:
