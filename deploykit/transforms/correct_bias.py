@@ -25,6 +25,10 @@ _WHOLE = Without(
     "smaller", "a model with fewer channels or layers, whose means are not the original's",
     "leave correct_bias out", "use a model with all of its layers",
 )  # fmt: skip
+_UNSCALED = Without(
+    "rescaled", "a model whose channels have other scales than the original's",
+    "let quantize_static correct them, with correction=bias",
+)  # fmt: skip
 
 
 class _Correcting(Variant):
@@ -34,7 +38,7 @@ class _Correcting(Variant):
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Something that has shifted means, and the original's channels."""
-        return (_ROUNDED, _WHOLE)
+        return (_ROUNDED, _WHOLE, _UNSCALED)
 
     def _note(self, job: TransformJob, found: Any) -> None:
         """Note what was corrected.

@@ -8,6 +8,7 @@ from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter
+from deploykit.core.problem import Effect
 from deploykit.surgery import selection
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob
@@ -24,6 +25,10 @@ _Ways = Mapping[str, Callable[[], float]]
 class _Equalizing(Weights):
     help = "Scales the channels between two convolutions or matrix products with nothing but ReLU or the like between."
     uses = ("rounds", "exclude")
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Other scales."""
+        return frozenset({"rescaled"})
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Weights in float, each layer's own."""

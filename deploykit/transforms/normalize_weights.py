@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter
-from deploykit.core.problem import Facts, Problem
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery import selection
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob
 from deploykit.transforms._weights.keras import KerasWeights
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 class _Normalizing(Weights):
     help = "Divides the weights of each output of convolutions and matrix products by the sum of their sizes."
     uses = ("fold", "exclude")
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Other scales."""
+        return frozenset({"rescaled"})
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """The plain formula changes what the model computes."""

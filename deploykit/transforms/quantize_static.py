@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from deploykit.core.extras import require
@@ -72,7 +73,7 @@ class _OnnxRuntime(Variant):
     requires = stages.REQUIRES
     accepts = stages.ACCEPTS
     produces = "onnx"
-    uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "exclude")
+    uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "correction", "exclude")
     needs = ("calibration",)
     seeded = False
     stages = stages.STATIC
@@ -111,8 +112,14 @@ class _OnnxRuntime(Variant):
         return stages.static(parameters["calibration"])
 
     def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
-        """Nothing: a stage has measured the ranges."""
-        return frozenset()
+        """Nothing but for corrections: a stage has measured the ranges."""
+        return frozenset() if parameters["correction"] == "none" else frozenset({"calibration"})
+
+    def unable(self, parameters: dict[str, Any]) -> str:
+        """Integer operators cannot be walked in float."""
+        if parameters["correction"] == "none" or parameters["form"] == "qdq":
+            return ""
+        return 'corrections need pairs of conversions around layers: use form="qdq", or correction="none"'
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.surgery.quantization import graphs, write
@@ -141,6 +148,23 @@ class _OnnxRuntime(Variant):
             qoperator=job["form"] == "qoperator",
             ranges=ranges,
         )
+        if job["correction"] != "none":
+            _correct(job)
+
+
+def _correct(job: TransformJob) -> None:
+    """Correct the file that was written, beside the graph that was quantized."""
+    from deploykit.surgery.correction import onnx_biases
+    from deploykit.surgery.quantization import prepare
+    from deploykit.transforms._examples.onnx import examples_of
+
+    onnx, reference = require("onnx", ""), stages.graph(job.source)
+    model = onnx.load(str(job.target))
+    examples = examples_of(reference, replace(job, source=job.target, notes={}))
+    found = onnx_biases.correct(reference, model, examples, weights=job["correction"] == "weights")
+    job.notes |= {name: value for name, value in found.notes().items() if name != "unchanged"}
+    onnx.save(model, str(job.target))
+    prepare.check_opens(job.target)
 
 
 def _qdq(model: Any, **options: Any) -> Any:
@@ -193,6 +217,15 @@ class QuantizeStatic(Transform):
             choices=("uint8", "int8"),
         ),
         settings.REDUCE_RANGE,
+        Parameter(
+            "correction",
+            "choice",
+            "none",
+            "What takes up the error of quantization, beside the graph in float on the calibration data: bias adds the "
+            "mean error of each channel to its bias; weights also solves the weights of each layer again by least "
+            "squares for the quantized inputs. Takes longer to build, and no longer to run.",
+            choices=("none", "bias", "weights"),
+        ),
         settings.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())

@@ -109,6 +109,11 @@ def test_nothing_is_quantized_when_nothing_is_left(steps, reason, routes):
     assert reason in routes.find(recipe, ONNX).reason
 
 
+def test_integer_operators_are_not_corrected(routes):
+    reason = routes.find(static(form="qoperator", correction="bias"), ONNX).reason
+    assert 'use form="qdq"' in reason
+
+
 def test_bad_values_are_refused(routes):
     with pytest.raises(SettingError, match="exclude must be text"):
         routes.find(static(exclude=3), ONNX)
@@ -174,6 +179,11 @@ def test_a_quantized_graph_is_not_converted(routes, images, tmp_path):
         (["correct_bias"], "no step before has done that; put it behind such a step"),
         (["correct_bias", "quantize_static"], "no step before has done that"),
         (["prune_channels", "quantize_static", "correct_bias"], "after channel pruning: it is a model with fewer"),
+        (
+            ["equalize_layers", "quantize_static", "correct_bias"],
+            "other scales than the original's; let quantize_static",
+        ),
+        (["normalize_weights", "quantize_static", "correct_bias"], "other scales than the original's"),
         (["cluster_weights", "equalize_layers"], "equalize before that"),
     ],
 )

@@ -189,3 +189,38 @@ def test_an_original_in_keras_is_converted_to_be_compared(keras_file, tmp_path):
     notes = work.transformed("correct_bias", "onnx", tmp_path / "once", tmp_path / "twice", data, teacher=keras_file)
     assert len(notes["corrected"]) == 3
     assert notes["not_corrected"] == {}
+
+
+def test_quantizing_corrects_biases_as_the_step_behind_it_does(tmp_path):
+    model, x = graph(NETWORK, SIZES, "3, 8, 8"), inputs(3, 8, 8)
+    _, _, twice = changed("quantize_static", "onnxruntime", model, x, tmp_path)
+    data, settings = tmp_path / "data", {"correction": "bias"}
+    work.transformed("quantize_static", "onnxruntime", tmp_path / "model.onnx", tmp_path / "both", data, **settings)
+    both = onnx.load(str(tmp_path / "both"))
+    assert [n.SerializeToString() for n in both.graph.node] == [n.SerializeToString() for n in twice.graph.node]
+    wanted, found = ({i.name: numpy_helper.to_array(i) for i in m.graph.initializer} for m in (twice, both))
+    assert wanted.keys() == found.keys()
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+def test_weights_are_solved_for_what_layers_read_in_integers(tmp_path):
+    model, x = graph(NETWORK, SIZES, "3, 8, 8"), inputs(3, 8, 8)
+    spread = np.geomspace(0.01, 1, 6).astype(np.float32)[:, None, None, None]  # one scale per tensor does not suit it
+    for name, factor in (("w1", spread), ("b1", spread.ravel()), ("w2", 1 / spread)):
+        weights = next(t for t in model.graph.initializer if t.name == name)
+        weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * factor, name))
+    path, errors, made = saved(model, x, tmp_path), {}, {}
+    fresh = np.maximum(np.random.default_rng(9).normal(0.5, 1, (60, 3, 8, 8)), 0).astype(np.float32)
+    for way in ("none", "bias", "weights"):
+        settings = {"correction": way, "operators": "conv_matmul"}
+        work.transformed("quantize_static", "onnxruntime", path, tmp_path / way, tmp_path / "data", **settings)
+        made[way] = onnx.load(str(tmp_path / way))
+        errors[way] = float(np.square(graphs.run(made[way], fresh) - graphs.run(model, fresh)).mean())
+    assert errors["weights"] < 0.9 * errors["bias"] < errors["none"] / 10, errors
+    stored = [{i.name: numpy_helper.to_array(i) for i in made[way].graph.initializer} for way in ("none", "weights")]
+    for name, before in stored[0].items():
+        assert stored[1][name].dtype == before.dtype
+        if name.endswith(("_scale", "_zero_point")):
+            np.testing.assert_array_equal(stored[1][name], before)
+    assert (stored[0]["w2_quantized"] != stored[1]["w2_quantized"]).any()

@@ -1,4 +1,8 @@
-"""Correcting the biases of an ONNX model that has been quantized; see `deploykit.surgery.correction.biases`."""
+"""Correcting an ONNX model that has been quantized; see `deploykit.surgery.correction.biases`.
+
+Weights can be corrected as well: those that answer best by least squares for what a layer reads once it is quantized,
+rounded to the same steps.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.surgery.correction.biases import Corrected, along, error, share
+from deploykit.surgery.onnx_session import opened
 from deploykit.surgery.quantization.graphs import CONVERSIONS
+from deploykit.surgery.reconstruction.linear import solved
+from deploykit.surgery.reconstruction.onnx_linear import linear
 from deploykit.surgery.reconstruction.onnx_walk import Walk
 from deploykit.surgery.reconstruction.walk import BUDGET, Examples, begin_together, take_in_together
 
@@ -52,14 +59,17 @@ def counterparts(reference: Any, model: Any) -> dict[str, tuple[str, str, str]]:
     return found
 
 
-def correct(reference: Any, model: Any, examples: Examples) -> Corrected:
+def correct(reference: Any, model: Any, examples: Examples, *, weights: bool = False) -> Corrected:
     """Add the mean error of each layer's outputs to its bias; the model is changed in place.
 
     Args:
         reference: A ``ModelProto``: the model in float, with the same inputs.
         model: The same after quantization, with pairs of conversions around layers, or with rounded weights.
         examples: Calibration inputs.
+        weights: Whether integer weights are solved again before.
     """
+    import numpy as np
+
     found, layers, places = Corrected(), counterparts(reference, model), _Places(model)
     shifted: dict[str, _Place] = {}
     for node in [node for node in model.graph.node if node.output and node.output[0] in layers]:
@@ -69,18 +79,21 @@ def correct(reference: Any, model: Any, examples: Examples) -> Corrected:
         else:
             shifted[node.output[0]] = place
     places.finish()
-    budget = BUDGET // 2
-    first, second = _Beside(reference, examples, budget=budget), Walk(model, examples, budget=budget)
+    budget, walked = BUDGET // 2, _dequantized(model)
+    first, second = _Beside(reference, examples, budget=budget), Walk(walked, examples, budget=budget)
+    places.constants = second.constants
     begin_together(first, second)
-    nodes = list(model.graph.node)
+    nodes, generator = list(walked.graph.node), np.random.default_rng(examples.seed)
     for number, node in enumerate(nodes):
         if first.goes_on:
             take_in_together(first, second)
-        second.step()
         name = node.output[0] if node.output else ""
+        wanted = first.reach(layers[name][2]) if name in shifted else None
+        if weights and wanted is not None and node.input[0] in second.values:
+            places.solve(node, second.values[node.input[0]], wanted, generator)
+        second.step()
         if name in shifted:
-            label, operator, tensor = layers[name]
-            wanted = first.reach(tensor)
+            label, operator, _ = layers[name]
             now, axis = second.values[name], _AXES[operator]
             mean = None if wanted is None else error(wanted, now, axis)
             if mean is None or wanted is None:
@@ -94,6 +107,27 @@ def correct(reference: Any, model: Any, examples: Examples) -> Corrected:
         second.forget()
         examples.report(number + 1, len(nodes), "correcting biases")
     return found
+
+
+def _dequantized(model: Any) -> Any:
+    """A copy of a model in which constants that are dequantized are constants in float, as they are not examples."""
+    onnx, numpy_helper = require("onnx", ""), require("onnx.numpy_helper", "")
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    constants = {t.name for t in made.graph.initializer}
+    nodes = [n for n in made.graph.node if n.op_type == "DequantizeLinear" and constants >= {*filter(None, n.input)}]
+    outputs = [onnx.helper.make_empty_tensor_value_info(n.output[0]) for n in nodes]
+    if not nodes:
+        return made
+    used = {name for n in nodes for name in n.input}
+    graph = onnx.helper.make_graph(
+        nodes, "constants", [], outputs, [t for t in made.graph.initializer if t.name in used]
+    )
+    session = opened(onnx.helper.make_model(graph, opset_imports=made.opset_import, ir_version=made.ir_version))
+    for node, values in zip(nodes, session.run(None, {}), strict=True):
+        made.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        made.graph.node.remove(node)
+    return made
 
 
 @dataclass(frozen=True)
@@ -138,6 +172,9 @@ class _Places:
 
     Args:
         model: A ``ModelProto``; layers that take a bias and have none get one.
+
+    Attributes:
+        constants: Those of the copy that is walked, which change with the model's.
     """
 
     def __init__(self, model: Any) -> None:
@@ -150,6 +187,7 @@ class _Places:
                 self._reads.setdefault(name, []).append(node)
         self._outputs = {value.name for value in self._graph.output}
         self._added: dict[str, list[Any]] = {}
+        self.constants: dict[str, Any] = {}
 
     def of(self, node: Any) -> _Place | str:
         """Where the bias of a layer is; the reason why there is none that could be shifted."""
@@ -172,6 +210,36 @@ class _Places:
             return "its bias is stored in too few bits"
         return _Place(partial(self._shift_integers, maker), inside)
 
+    def solve(self, node: Any, source: NDArray[Any], wanted: NDArray[Any], generator: Any) -> None:
+        """Solve the integer weights of a layer again; their scales stay.
+
+        Args:
+            node: The layer.
+            source: What it reads.
+            wanted: What it should give.
+            generator: Draws the places at which that is compared.
+        """
+        import numpy as np
+
+        maker, name = self._makers.get(node.input[1]), node.input[1]
+        if maker is None or name not in self.constants or len(self._reads.get(name, ())) > 1:
+            return
+        numpy_helper = require("onnx.numpy_helper", "")
+        layer = linear(node, {name: numpy_helper.to_array(self.constants[name])})
+        if layer is None or len(maker.input) < 3:
+            return
+        stored, scale, zero = (self._value(one) for one in maker.input)
+        if stored.dtype.name != "int8" or zero.any() or scale.ndim > 1 or len(self._reads[maker.input[0]]) > 1:
+            return
+        matrices, _ = solved(layer, source, wanted, generator, bias=True)
+        axis = next((int(a.i) for a in maker.attribute if a.name == "axis"), 1)
+        steps = scale if scale.size == 1 else along(scale, axis, stored.ndim)
+        largest = int(np.abs(stored.astype(np.int32)).max())
+        whole = np.rint(layer.restored(matrices) / np.where(steps > 0, steps, np.inf))
+        whole = whole.clip(-largest, largest).astype(np.int8)
+        self._store(maker.input[0], whole)
+        self._mirror(name, whole * steps)
+
     def finish(self) -> None:
         """Put new nodes where they belong."""
         if self._added:
@@ -192,6 +260,8 @@ class _Places:
         if name not in self._constants:
             self._constants[name] = self._graph.initializer.add()
         self._constants[name].CopyFrom(tensor)
+        if name in self.constants:
+            self.constants[name].CopyFrom(tensor)
 
     def _shift(self, name: str, shift: NDArray[Any]) -> NDArray[Any]:
         old = self._value(name)
@@ -205,8 +275,16 @@ class _Places:
         old, scale = self._value(maker.input[0]), self._value(maker.input[1]).astype(np.float64)
         new = np.clip(old + np.rint(shift / np.where(scale > 0, scale, np.inf)), -_LARGEST, _LARGEST).astype(np.int32)
         self._store(maker.input[0], new)
+        self._mirror(maker.output[0], new * scale)
         found: NDArray[Any] = (new.astype(np.int64) - old) * scale
         return found
+
+    def _mirror(self, name: str, values: NDArray[Any]) -> None:
+        """Change what the copy that is walked has in place of integers."""
+        import numpy as np
+
+        tensor = require("onnx.numpy_helper", "").from_array(values.astype(np.float32), name)
+        self.constants[name].CopyFrom(tensor)
 
     def _new(self, node: Any) -> str:
         """A bias of zeros for a layer: in integers where its weights and inputs are, as runtimes fuse it."""
