@@ -107,6 +107,12 @@ class OpenVINO(Runtime):
                 "OpenVINO reads the integer operators of ONNX, not those of ONNX Runtime (QGemm, QLinearSoftmax, …): "
                 "form=qdq always works",
             )
+        if "int16" in effects:
+            yield Problem(
+                "impossible",
+                "OpenVINO computes something else from files with 16-bit activations (2026.4): use 8 bits, or another "
+                "runtime",
+            )
         if target.device == "cpu" and "float16" in effects:
             yield Problem("pointless", "OpenVINO computes in float32 here: float16 halves the file, but is no faster")
         if target.device == "cpu" and "bfloat16" in effects and facts.features and not _BFLOAT16 & {*facts.features}:

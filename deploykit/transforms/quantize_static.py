@@ -14,6 +14,11 @@ from deploykit.transforms._conditions import FLOAT_LAYERS, Condition, SameSignat
 from deploykit.transforms._contract import QUANTIZE, UNITS, Need, Stage, Transform, TransformJob, Variant
 from deploykit.transforms._quantizing import settings, stages
 
+#: Types of activations, and how ONNX Runtime calls them.
+_KINDS = {"uint8": "QUInt8", "int8": "QInt8", "uint16": "QUInt16", "int16": "QInt16"}
+#: Activations of 16 bits.
+_WIDE = frozenset({"int16", "uint16"})
+
 
 class _TFLite(Variant):
     name = "tflite"
@@ -24,7 +29,7 @@ class _TFLite(Variant):
     group = "tensorflow"
     accepts = frozenset({"saved_model"})
     produces = "tflite"
-    uses = ("io",)
+    uses = ("io", "activations")
     needs = ("calibration",)
     seeded = False
 
@@ -34,7 +39,24 @@ class _TFLite(Variant):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations."""
-        return frozenset({"int8", "quantized", "fully quantized"})
+        return frozenset({"int16" if parameters["activations"] in _WIDE else "int8", "quantized", "fully quantized"})
+
+    def unable(self, parameters: dict[str, Any]) -> str:
+        """TFLite has one type of 16 bits, and no conversion of bytes to it."""
+        if parameters["activations"] == "uint16":
+            return 'TFLite has no uint16 activations: use activations="int16"'
+        if parameters["activations"] == "int16" and parameters["io"] == "int8":
+            return 'io="int8" needs 8-bit activations: use io="float"'
+        return ""
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """16-bit activations have reference kernels alone."""
+        yield from super().problems(parameters, facts)
+        if parameters["activations"] == "int16":
+            yield Problem(
+                "pointless",
+                "LiteRT has only reference kernels for 16-bit activations, which took 25 to 65 times as long as int8",
+            )
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Layers in float."""
@@ -55,10 +77,11 @@ class _TFLite(Variant):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: calibration.counted(batches, job.report)
             # Operators without an integer kernel stay float instead of failing the conversion; a note names them.
-            converter.target_spec.supported_ops = [
-                tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-                tf.lite.OpsSet.TFLITE_BUILTINS,
-            ]
+            sets, wide = tf.lite.OpsSet, job["activations"] == "int16"
+            integers = (
+                sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8 if wide else sets.TFLITE_BUILTINS_INT8
+            )
+            converter.target_spec.supported_ops = [integers, sets.TFLITE_BUILTINS]
             if job["io"] == "int8":
                 converter.inference_input_type = tf.int8
                 converter.inference_output_type = tf.int8
@@ -84,8 +107,10 @@ class _OnnxRuntime(Variant):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations; how they are written decides which kernels there are."""
+        wide = parameters["activations"] in _WIDE
         found: dict[Effect, bool] = {
-            "int8": True,
+            "int8": not wide,
+            "int16": wide,
             "quantized": True,
             "fully quantized": not parameters["exclude"],
             "signed": parameters["activations"] == "int8",
@@ -102,6 +127,12 @@ class _OnnxRuntime(Variant):
         """Batches that do not fit, layers without an integer operator."""
         yield from super().problems(parameters, facts)
         yield from settings.problems(parameters, facts, floating=("recurrent",))
+        if parameters["activations"] in _WIDE:
+            yield Problem(
+                "pointless",
+                "no runtime here multiplies 16-bit activations in integers: layers compute in float, with conversions "
+                "around them",
+            )
 
     def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
         """Names that no node has."""
@@ -116,8 +147,12 @@ class _OnnxRuntime(Variant):
         return frozenset() if parameters["correction"] == "none" else frozenset({"calibration"})
 
     def unable(self, parameters: dict[str, Any]) -> str:
-        """Integer operators cannot be walked in float."""
-        if parameters["correction"] == "none" or parameters["form"] == "qdq":
+        """Integer operators have 8-bit activations, and cannot be walked in float."""
+        if parameters["form"] == "qdq":
+            return ""
+        if parameters["activations"] in _WIDE:
+            return 'there are no integer operators with 16-bit activations: use form="qdq"'
+        if parameters["correction"] == "none":
             return ""
         return 'corrections need pairs of conversions around layers: use form="qdq", or correction="none"'
 
@@ -132,7 +167,7 @@ class _OnnxRuntime(Variant):
             "per_channel": job["per_channel"],
             "reduce_range": job["reduce_range"],
             "weight_qType": kinds.QInt8,
-            "activation_qType": {"uint8": kinds.QUInt8, "int8": kinds.QInt8}[job["activations"]],
+            "activation_qType": kinds[_KINDS[job["activations"]]],
             "tensors_range": ranges,
             "nodes_to_quantize": [],
             "extra_options": {},
@@ -213,8 +248,10 @@ class QuantizeStatic(Transform):
             "activations",
             "choice",
             "uint8",
-            "Type of the activations: uint8 suits x86, int8 suits ARM and accelerators.",
-            choices=("uint8", "int8"),
+            "Type of the activations: uint8 suits x86, int8 suits ARM and accelerators; TFLite files have int8. With "
+            "16 bits, weights alone lose accuracy, for accelerators that have such kernels: on CPUs they are no faster "
+            "than float32, and far slower in LiteRT.",
+            choices=tuple(_KINDS),
         ),
         settings.REDUCE_RANGE,
         Parameter(

@@ -109,6 +109,31 @@ def test_nothing_is_quantized_when_nothing_is_left(steps, reason, routes):
     assert reason in routes.find(recipe, ONNX).reason
 
 
+@pytest.mark.parametrize(
+    ("settings", "target", "reason"),
+    [
+        ({"activations": "int16", "form": "qoperator"}, "onnxruntime", 'use form="qdq"'),
+        ({"activations": "uint16"}, "litert", 'use activations="int16"'),
+        ({"activations": "int16", "io": "int8"}, "litert", 'use io="float"'),
+    ],
+)
+def test_16_bits_are_left_out_where_there_are_none(settings, target, reason, images, tmp_path):
+    from deploykit.testing import models
+
+    routes = Routes(dk.load(models.build("cnn_keras", tmp_path)), images, 0)
+    assert reason in routes.find(static(**settings), Target(target)).reason
+
+
+def test_16_bits_are_said_to_be_slow_and_left_out_where_they_are_wrong(routes):
+    recipe = static(activations="int16")
+    said = {}
+    for target in (ONNX, Target("openvino")):
+        found = routes.find(recipe, target)
+        said[target.runtime] = {p.severity: p.reason for p in routes.problems(found, target)}
+    assert "compute in float" in said["onnxruntime"]["pointless"]
+    assert "computes something else" in said["openvino"]["impossible"]
+
+
 def test_integer_operators_are_not_corrected(routes):
     reason = routes.find(static(form="qoperator", correction="bias"), ONNX).reason
     assert 'use form="qdq"' in reason

@@ -78,6 +78,17 @@ def test_static_int8(io, dtype, saved_model, data, folder, tmp_path):
     assert 0 < difference(tmp_path / "out", folder) < 0.1
 
 
+def test_int16_activations_in_tflite_lose_less_than_int8(saved_model, data, folder, tmp_path):
+    found = {}
+    for activations in ("int8", "int16"):
+        settings = {"activations": activations}
+        notes = work.transformed("quantize_static", "tflite", saved_model, tmp_path / activations, data, **settings)
+        found[activations] = difference(tmp_path / activations, folder)
+        assert notes["quantized"]["CONV_2D"] == 2
+    assert [s.dtype for s in load(tmp_path / "int16").inputs] == ["float32"]
+    assert 0 < found["int16"] < 0.9 * found["int8"]
+
+
 def test_a_loop_cannot_be_calibrated(folder, tmp_path):
     source = converted("masked_recurrent", "keras_to_saved_model", folder)
     Dataset.from_arrays({"tokens": np.zeros((60, 6), np.int32)}).save(tmp_path / "data")
@@ -195,6 +206,23 @@ def test_the_smallest_and_largest_value_are_those_of_the_runtime_batch_by_batch(
         activation_type=QuantType.QUInt8, extra_options={"CalibStridedMinMax": 1},
     )  # fmt: skip
     assert (tmp_path / "out").read_bytes() == (tmp_path / "wanted").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["int16", "uint16"])
+def test_activations_of_16_bits_leave_the_weights_to_lose_accuracy(kind, onnx_file, data, folder, tmp_path):
+    found = {}
+    for activations in ("uint8", kind):
+        settings = {"activations": activations, "per_channel": True}
+        work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / activations, data, **settings)
+        found[activations] = difference(tmp_path / activations, folder)
+    assert 0 < found[kind] < 0.9 * found["uint8"]
+    graph = onnx.load(tmp_path / kind).graph
+    types = {i.name: TensorProto.DataType.Name(i.data_type).lower() for i in graph.initializer}
+    assert {types[n.input[2]] for n in graph.node if n.op_type == "QuantizeLinear"} == {kind}
+    assert {types[n.input[0]] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in types} == {
+        "int8",
+        "int32",
+    }
 
 
 def test_nodes_and_operators_that_are_excluded_stay_float(onnx_file, prepared, data, folder, tmp_path):
