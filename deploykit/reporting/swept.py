@@ -10,10 +10,10 @@ from typing import Any
 
 from deploykit.choosing.goals import Decision, Goal, decide
 from deploykit.choosing.pareto import competing, front
-from deploykit.core.candidate import Target
+from deploykit.core.candidate import Recipe, Target
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
-from deploykit.core.errors import StoreError, unknown_name
+from deploykit.core.errors import SettingError, StoreError, unknown_name
 from deploykit.core.model import Model
 from deploykit.core.registry import registry
 from deploykit.core.result import Result
@@ -21,6 +21,7 @@ from deploykit.data.dataset import Dataset
 from deploykit.reporting import losing
 from deploykit.reporting.rows import damaged, doubts, elsewhere, ruined, too_few
 from deploykit.storage.rows import Rows
+from deploykit.transforms._contract import TRANSFORMS
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,34 @@ class Swept:
             raise unknown_name("candidate", key, self.rows.keys)
         return found
 
+    def row_of(self, recipe: Recipe, target: Target | None = None) -> Result:
+        """The row of a recipe; settings may be at their defaults, or have no effect there.
+
+        Args:
+            recipe: The recipe.
+            target: Where it was measured; None: the first target that has it.
+
+        Raises:
+            SettingError: There is no such row.
+
+        Example:
+            >>> recipe = dk.Recipe((dk.Step("quantize_dynamic"),))
+            >>> space = dk.Space([recipe], [dk.Target("onnxruntime")])
+            >>> report = dk.sweep(model, data, space, store="runs/rows", launches=0)
+            [...
+            >>> report.row_of(recipe).label
+            'int8 dynamic'
+        """
+        for row in self.rows:
+            here = target in (None, row.candidate.target)
+            if here and _written_out(row.candidate.recipe, row.format) == _written_out(recipe, row.format):
+                return row
+        where = f" on {target}" if target is not None else ""
+        raise SettingError(
+            f"No row of the report has the recipe {recipe}{where}.",
+            remedy="row(key) takes the keys that the report shows; a recipe that was left out of the plan has no row.",
+        )
+
     def goal(self, minimize: str | None = None, max_drop: float | None = None) -> Goal:
         """A goal; None takes the setting of the sweep, see `best`."""
         limit = self.facts.get("max_drop") if max_drop is None else max_drop
@@ -173,3 +202,18 @@ class Swept:
     def _chosen(self) -> str:
         winner = self._decide(self.goal()).winner
         return winner.key if winner else ""
+
+
+def _written_out(recipe: Recipe, format_name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The steps of a recipe with all settings that have an effect where the file has that format."""
+    found = []
+    for step in recipe.steps:
+        values = dict[str, Any](step.parameters)
+        if step.technique in TRANSFORMS:
+            technique = TRANSFORMS.get(step.technique)
+            values = technique.complete(values)
+            ways = [v for v in technique.variants if v.produces == format_name] or technique.variants
+            used = {name for way in ways for name in way.uses} - technique.idle(values).keys()
+            values = {name: value for name, value in values.items() if name in used}
+        found.append((step.technique, values))
+    return found

@@ -29,6 +29,9 @@ _UNSCALED = Without(
     "rescaled", "a model whose channels have other scales than the original's",
     "let quantize_static correct them, with correction=bias",
 )  # fmt: skip
+_UNTRAINED = Without(
+    "trained", "a model whose layers have learned other means than the original's", "leave correct_bias out",
+)  # fmt: skip
 
 
 class _Correcting(Variant):
@@ -38,7 +41,7 @@ class _Correcting(Variant):
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Something that has shifted means, and the original's channels."""
-        return (_ROUNDED, _WHOLE, _UNSCALED)
+        return (_ROUNDED, _WHOLE, _UNSCALED, _UNTRAINED)
 
     def _note(self, job: TransformJob, found: Any) -> None:
         """Note what was corrected.
@@ -139,7 +142,8 @@ class CorrectBias(Transform):
     help = (
         "Adds the mean error of each channel on calibration data to its bias, behind a step that has quantized, "
         "rounded or pruned the weights of the original model: wins back some of the accuracy without labels or "
-        "training, most with few bits or depthwise convolutions. Neither smaller nor faster."
+        "training, most with few bits or depthwise convolutions. Neither smaller nor faster, and not "
+        "for models that a step has trained or scaled."
     )
     family = QUANTIZE
     variants = (_Onnx(), _Keras())

@@ -98,7 +98,7 @@ class _ByTeacher(Training):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """A student that is made is smaller."""
-        return frozenset({"smaller"} if _smaller(parameters) else ())
+        return super().effects(parameters) | ({"smaller"} if _smaller(parameters) else set())
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """About half of the inputs and half of the outputs of a layer go with half of the channels."""

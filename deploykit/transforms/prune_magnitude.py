@@ -60,8 +60,12 @@ class _TFMOT(Variant):
         return super().examples(parameters, calibration, train) * int(parameters["rounds"])
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
-        """Zeros."""
-        return frozenset({"sparse"} if parameters["sparsity"] else ())
+        """Zeros, and other weights where the rest is fine-tuned."""
+        found: dict[Effect, bool] = {
+            "sparse": bool(parameters["sparsity"]),
+            "trained": parameters["epochs"] > 0,
+        }
+        return frozenset(effect for effect, here in found.items() if here)
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Weights in float."""
@@ -185,6 +189,10 @@ class _Rounds(_Pruning):
     def examples(self, parameters: dict[str, Any], calibration: int, train: int) -> int:
         """Those of all rounds."""
         return super().examples(parameters, calibration, train) * int(parameters["rounds"])
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Zeros, and other weights where the rest is fine-tuned."""
+        return super().effects(parameters) | ({"trained"} if parameters["epochs"] else set())
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.training.schedule import raised

@@ -182,7 +182,7 @@ class _TFLite(_Aware):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations."""
-        return frozenset({"int8", "quantized", "fully quantized"})
+        return frozenset({"int8", "quantized", "fully quantized", "trained"})
 
     def _apply(self, job: TransformJob) -> None:
         link(job.source / _FILE, job.target)
@@ -197,7 +197,7 @@ class _Onnx(_Aware):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations with a sign."""
-        return frozenset({"int8", "signed", "quantized", "fully quantized"})
+        return frozenset({"int8", "signed", "quantized", "fully quantized", "trained"})
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.converters import _onnx

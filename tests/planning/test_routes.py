@@ -209,6 +209,7 @@ def test_a_quantized_graph_is_not_converted(routes, images, tmp_path):
             "other scales than the original's; let quantize_static",
         ),
         (["normalize_weights", "quantize_static", "correct_bias"], "other scales than the original's"),
+        (["finetune", "quantize_static", "correct_bias"], "after fine-tuning: it is a model whose layers have learned"),
         (["cluster_weights", "equalize_layers"], "equalize before that"),
     ],
 )

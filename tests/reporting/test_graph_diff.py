@@ -70,9 +70,7 @@ def report(tmp_path_factory):
 
 def made_by(report, step):
     """The row of a recipe of one step."""
-    steps = {r.key: r.candidate.recipe.steps for r in report.rows}
-    alike = [k for k, s in steps.items() if s and s[0].technique == step.technique]
-    return report.row(next(k for k in alike if steps[k][0].parameters.get("form") == step.parameters.get("form")))
+    return report.row_of(Recipe((step,)))
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +186,7 @@ def test_a_node_that_loses_can_be_kept_in_float(diffs, report):
     )
     space = dk.Space([recipe], [Target("onnxruntime")])
     again = dk.sweep(report.model, report.data, space, store=report.path, launches=0)
-    row = next(r for r in again.rows if r.candidate.recipe == recipe)
+    row = again.row_of(recipe)
     kept = row_of(again.choice_for(row.key).graph_diff(), "second")
     assert [w.stored for w in kept.after.weights] == ["float32", "float32"]
     with pytest.raises(SettingError, match="leave a single node in float"):
@@ -249,6 +247,15 @@ def test_rows_are_records_a_frame_and_a_still_picture(diffs):
     assert page.count('title="added"') == diff.counts["added"]
     assert "the same" in page
     assert "more rows" in diff.to_html(top=3)
+
+
+def test_rows_are_found_by_recipes_written_out_or_not(report):
+    step = STEPS["qoperator"]
+    whole = Step(step.technique, {**step.parameters, "per_channel": False, "operators": "all"})
+    assert report.row_of(Recipe((whole,)), Target("onnxruntime")) == report.row_of(Recipe((step,)))
+    assert report.row_of(Recipe(())).key == report.baseline
+    with pytest.raises(SettingError, match=r"has the recipe quantize static \(per channel true\)"):
+        report.row_of(Recipe((Step("quantize_static", {"per_channel": True}),)))
 
 
 def test_text_of_a_file_stays_text(diffs):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
-from deploykit.core.problem import Facts, Problem
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.training.choices import NO_CHANGE, OPTIMIZERS
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import Need, TransformJob, Variant
@@ -78,6 +78,10 @@ class Training(Variant):
     def examples(self, parameters: dict[str, Any], calibration: int, train: int) -> int:
         """As many calibrated ones as take the time of those that are trained on, in batches."""
         return round(BATCHED * super().examples(parameters, calibration, train))
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Other weights, unless nothing is trained."""
+        return super().effects(parameters) | ({"trained"} if parameters["epochs"] else set())
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Weights in float, none of which share their values."""
