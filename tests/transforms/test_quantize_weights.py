@@ -72,6 +72,20 @@ def test_weights_are_those_of_onnx_runtimes_quantizer(name, bits, symmetric, blo
     np.testing.assert_array_equal(graphs.run(made, x), graphs.run(wanted.model.model, x))
 
 
+def test_products_may_round_activations_while_they_compute(tmp_path):
+    source, model = saved("flattened", tmp_path)
+    x = graphs.examples("flattened", 64)
+    data, _ = calibration("flattened", tmp_path)
+    for method in ("rtn", "gptq"):
+        settings = {"bits": 8, "method": method, "convolutions": "float"}
+        work.transformed("quantize_weights", "onnxruntime", source, tmp_path / "out", data, **settings, compute="int8")
+        made = onnx.load(tmp_path / "out")
+        nodes = [n for n in made.graph.node if n.op_type == "MatMulNBits"]
+        assert {a.i for n in nodes for a in n.attribute if a.name == "accuracy_level"} == {4}
+        off = np.abs(graphs.run(made, x) - graphs.run(model, x)).mean()
+        assert off < 0.02 * graphs.run(model, x).std()
+
+
 def calibration(name, folder, count=20):
     """Calibration data, and the batches in which they are read."""
     x = graphs.examples(name, 2 * count)

@@ -7,7 +7,6 @@ loaded (`stored`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from deploykit.sandbox.task import Report
 from deploykit.surgery import selection
 from deploykit.surgery.quantization import graphs, prepare, rounding, stored
 from deploykit.surgery.quantization.moments import Moments
+from deploykit.surgery.quantization.rounding import FewBits
 from deploykit.surgery.quantization.write import parts_of
 
 if TYPE_CHECKING:
@@ -29,25 +29,6 @@ PRODUCTS, CONVOLUTIONS = ("Gemm", "MatMul"), ("Conv", "ConvTranspose")
 _FLOAT = 1
 #: The operators that ONNX Runtime adds.
 _DOMAIN = "com.microsoft"
-
-
-@dataclass(frozen=True)
-class FewBits:
-    """How weights are packed.
-
-    Attributes:
-        bits: Bits of a weight of a matrix product: 4 or 8.
-        block: Weights of one output that share a scale.
-        symmetric: Whether zero is in the middle of what the bits can hold; else each block has a zero point.
-        method: How weights are rounded; one of `rounding.METHODS`.
-        convolutions: Whether convolutions get weights of 8 bits; else they stay float.
-    """
-
-    bits: int
-    block: int
-    symmetric: bool
-    method: str
-    convolutions: bool
 
 
 def pack(
@@ -172,7 +153,7 @@ def _pack(
         if node.name not in chosen:
             continue
         if node.op_type == "MatMul":
-            packed[node.name] = rounding.METHODS[how.method](graph, node, how.bits, how.block, how.symmetric, read)
+            packed[node.name] = rounding.METHODS[how.method](graph, node, how, read)
         else:
             packed[node.name] = [stored.pack(graph, node, _channels(node)), node]
         report(len(packed), len(chosen), "layers")

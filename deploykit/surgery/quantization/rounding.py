@@ -6,6 +6,7 @@ The weights of each output are cut into blocks with a scale each. A weight is ``
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
@@ -19,18 +20,48 @@ if TYPE_CHECKING:
 _MOST_STEPS, _BETA, _GROWTH, _ROUNDS, _NORM = 2e4, 10.0, 1.01, 20, 0.7
 #: The share of the mean curvature that GPTQ adds to each, as in the paper.
 _DAMPING = 0.01
-#: A way to round: graph, MatMul, bits, block, symmetric, what products read → the nodes in the place of the MatMul.
-Method = Callable[[Any, Any, int, int, bool, Moments], list[Any]]
+#: The accuracy level of MatMulNBits with which activations are rounded to int8.
+_INT8 = 4
 
 
-def nearest(graph: Any, node: Any, bits: int, block: int, symmetric: bool, _read: Moments) -> list[Any]:
+@dataclass(frozen=True)
+class FewBits:
+    """How weights are packed.
+
+    Attributes:
+        bits: Bits of a weight of a matrix product: 4 or 8.
+        block: Weights of one output that share a scale.
+        symmetric: Whether zero is in the middle of what the bits can hold; else each block has a zero point.
+        method: How weights are rounded; one of `METHODS`.
+        convolutions: Whether convolutions get weights of 8 bits; else they stay float.
+        integers: Whether products round blocks of activations to int8 while they compute.
+    """
+
+    bits: int
+    block: int
+    symmetric: bool
+    method: str
+    convolutions: bool
+    integers: bool = False
+
+    @property
+    def level(self) -> int:
+        """The accuracy level of MatMulNBits; 0 where it has none."""
+        return _INT8 if self.integers else 0
+
+
+#: A way to round: graph, MatMul, how, what products read → the nodes in the place of the MatMul.
+Method = Callable[[Any, Any, FewBits, Moments], list[Any]]
+
+
+def nearest(graph: Any, node: Any, how: FewBits, _read: Moments) -> list[Any]:
     """Each weight to the nearest value of its block: ONNX Runtime's own quantizer."""
     module = require("onnxruntime.quantization.matmul_nbits_quantizer", "")
-    config = module.DefaultWeightOnlyQuantConfig(block_size=block, is_symmetric=symmetric, bits=bits)
+    config = module.DefaultWeightOnlyQuantConfig(how.block, how.symmetric, how.level or None, bits=how.bits)
     return list(module.DefaultWeightOnlyQuantizer(config).quantize(node, [graph]))
 
 
-def gptq(graph: Any, node: Any, bits: int, block: int, symmetric: bool, read: Moments) -> list[Any]:
+def gptq(graph: Any, node: Any, how: FewBits, read: Moments) -> list[Any]:
     """One input after the other, later ones making up for the errors of earlier ones (Frantar 2022).
 
     ONNX Runtime has a GPTQ as well, which reads zeros of a triangular matrix where the errors should be passed on
@@ -38,6 +69,7 @@ def gptq(graph: Any, node: Any, bits: int, block: int, symmetric: bool, read: Mo
     """
     import numpy as np
 
+    bits, block = how.bits, how.block
     weight = _weight(graph, node).astype(np.float64)
     curvature = read[node.input[0]].copy()
     unused = np.diag(curvature) == 0
@@ -49,7 +81,7 @@ def gptq(graph: Any, node: Any, bits: int, block: int, symmetric: bool, read: Mo
     scales, zeros = np.zeros((2, blocks, weight.shape[1]))
     for number, start in enumerate(range(0, len(weight), block)):
         rows = weight[start : start + block]
-        scale, zero = scales[number], zeros[number] = _grid(rows, bits, symmetric=symmetric)
+        scale, zero = scales[number], zeros[number] = _grid(rows, bits, symmetric=how.symmetric)
         errors = np.zeros_like(rows)
         for i in range(len(rows)):
             place = start + i
@@ -61,7 +93,7 @@ def gptq(graph: Any, node: Any, bits: int, block: int, symmetric: bool, read: Mo
     rest = whole[len(weight) :]  # of the last block, which nothing reads: zero in what it stands for
     rest[:] = zeros[-1]
     packed = np.ascontiguousarray(whole.T).reshape(-1, block)
-    return _node(graph, node, bits, block, packed, scales.T, None if symmetric else _bytes(zeros.T, bits))
+    return _node(graph, node, how, packed, scales.T, None if how.symmetric else _bytes(zeros.T, bits))
 
 
 def _grid(rows: NDArray[Any], bits: int, *, symmetric: bool) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -84,13 +116,14 @@ def _stored(scale: NDArray[Any]) -> NDArray[Any]:
     return np.where(scale == 0, 1.0, scale).astype(np.float32).astype(np.float64)
 
 
-def hqq(graph: Any, node: Any, bits: int, block: int, _symmetric: bool, _read: Moments) -> list[Any]:
+def hqq(graph: Any, node: Any, how: FewBits, _read: Moments) -> list[Any]:
     """Zero points, which need not be whole, moved to where few weights are far off (Badri and Shaji 2023).
 
     The steps and their settings are those of ONNX Runtime's quantizer, which takes PyTorch for them.
     """
     import numpy as np
 
+    bits, block = how.bits, how.block
     weight = _weight(graph, node)
     padded = np.pad(weight.astype(np.float32), ((0, -weight.shape[0] % block), (0, 0)))
     rows, top = np.ascontiguousarray(padded.T).reshape(-1, block), np.float32(2**bits - 1)
@@ -113,7 +146,7 @@ def hqq(graph: Any, node: Any, bits: int, block: int, _symmetric: bool, _read: M
         if (error := float(np.abs(off).mean())) >= best:
             break
         best = error
-    return _node(graph, node, bits, block, rounded(), 1 / steps, zero.reshape(weight.shape[1], -1))
+    return _node(graph, node, how, rounded(), 1 / steps, zero.reshape(weight.shape[1], -1))
 
 
 def _weight(graph: Any, node: Any) -> NDArray[Any]:
@@ -135,15 +168,14 @@ def _bytes(zero: NDArray[Any], bits: int) -> NDArray[Any]:
 
 
 def _node(
-    graph: Any, node: Any, bits: int, block: int, whole: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any] | None
+    graph: Any, node: Any, how: FewBits, whole: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any] | None
 ) -> list[Any]:
     """A MatMulNBits instead of a MatMul.
 
     Args:
         graph: The graph, which gets the tensors.
         node: The MatMul.
-        bits: Bits of a weight.
-        block: Weights that share a scale.
+        how: How weights are packed.
         whole: The integers, a block in each row.
         scale: A scale for each block.
         zero: Zero points as the operator reads them; None where they are in the middle.
@@ -153,9 +185,9 @@ def _node(
     tools = require("onnxruntime.quantization.neural_compressor.weight_only", "")
     numpy_helper = require("onnx.numpy_helper", "")
     shape = _weight(graph, node).shape
-    blocks = -(-shape[0] // block)
+    blocks = -(-shape[0] // how.block)
     made, tensors = tools.make_matmul_weight_only_node(
-        node, shape, bits, block, blocks, whole.astype(np.uint8), scale.astype(np.float32), None
+        node, shape, how.bits, how.block, blocks, whole.astype(np.uint8), scale.astype(np.float32), None, how.level
     )
     graph.initializer.extend(tensors)
     if zero is not None:
