@@ -96,10 +96,20 @@ class _OnnxRuntime(Variant):
     requires = stages.REQUIRES
     accepts = stages.ACCEPTS
     produces = "onnx"
-    uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "correction", "exclude")
+    uses = (
+        "form",
+        "per_channel",
+        "calibration",
+        "operators",
+        "activations",
+        "reduce_range",
+        "smooth",
+        "correction",
+        "exclude",
+    )
     needs = ("calibration",)
     seeded = False
-    stages = stages.STATIC
+    stages = (*stages.STATIC, stages.SMOOTHED)
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """Integers of 8 bits."""
@@ -140,7 +150,7 @@ class _OnnxRuntime(Variant):
 
     def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
         """A second pass over the examples only where outliers are clipped."""
-        return stages.static(parameters["calibration"])
+        return stages.static(parameters["calibration"], smooth=parameters["smooth"])
 
     def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing but for corrections: a stage has measured the ranges."""
@@ -254,6 +264,16 @@ class QuantizeStatic(Transform):
             choices=tuple(_KINDS),
         ),
         settings.REDUCE_RANGE,
+        Parameter(
+            "smooth",
+            "float",
+            0.0,
+            "SmoothQuant's α: how much of the outliers in what matrix products read moves into their weights, half "
+            "with 0.5; 0 leaves them where they are. For transformers, with operators=conv_matmul.",
+            minimum=0.0,
+            maximum=1.0,
+            step=0.05,
+        ),
         Parameter(
             "correction",
             "choice",

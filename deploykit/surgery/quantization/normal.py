@@ -12,6 +12,7 @@ from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.loading._onnx_parts import STANDARD, operator_set
+from deploykit.surgery.quantization.smooth import DIVIDES
 
 #: The first operator set whose DequantizeLinear has an axis.
 OPERATORS = 13
@@ -162,6 +163,8 @@ def spared(graph: Any, *, per_channel: bool, qoperator: bool) -> dict[str, str]:
     for node in graph.node:
         if not infinite.isdisjoint(node.input):
             found[node.name] = "it reads infinite values, which no scale can represent"
+        elif node.name.endswith(DIVIDES):
+            found[node.name] = "it takes outliers out of what a matrix product reads"
         elif node.op_type in ("Relu", "Clip") and users[node.input[0]] > 1 and qoperator:
             found[node.name] = "others read what it clips"  # the range of what it reads is then not what it gives
         elif node.op_type == "MatMul" and node.input[0] in sizes and qoperator:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,11 @@ def read(text: str) -> Any:
         for name, (dtype, ends) in plain["tensors"].items()
     }
     return calibrate.TensorsData(calibrate.CalibrationMethod[plain["method"]], tensors)
+
+
+def batches_for(graph: Path, data: Dataset, notes: dict[str, Any], report: Report) -> Iterator[dict[str, NDArray[Any]]]:
+    """The calibration examples of a prepared model, batch by batch, reporting progress."""
+    return calibration.counted(_batches(graph, data, notes), report)
 
 
 def _batches(graph: Path, data: Dataset, notes: dict[str, Any]) -> calibration.Batches:

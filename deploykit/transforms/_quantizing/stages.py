@@ -31,6 +31,26 @@ class _Graph(Stage):
         prepare.prepare(job.source, job.target / _GRAPH, job.notes)
 
 
+class _Smoothed(Stage):
+    name = "onnx_smoothed"
+    label = "smoothing"
+    help = "Moves outliers of what matrix products read into their weights."
+    requires = REQUIRES
+    uses = ("smooth",)
+    needs = ("calibration",)
+    seeded = False
+
+    def _prepare(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import ranges, smooth
+
+        model = graph(job.source)
+        batches = ranges.batches_for(job.source / _GRAPH, job.examples, job.notes, job.report)
+        reach = smooth.largest(job.source / _GRAPH, smooth.products(model), batches)
+        done = smooth.smooth(model, reach, job["smooth"])
+        job.notes["smoothed"] = {"folded": len(done.folded), "divided": len(done.divided)}
+        require("onnx", "").save(model, str(job.target / _GRAPH))
+
+
 class _Extremes(Stage):
     name = "onnx_extremes"
     label = "calibration (ONNX Runtime)"
@@ -70,13 +90,15 @@ class _Clipped(Stage):
 GRAPH = _Graph()
 EXTREMES = _Extremes()
 CLIPPED = _Clipped()
+SMOOTHED = _Smoothed()
 #: All that static quantization may share.
 STATIC = (GRAPH, EXTREMES, CLIPPED)
 
 
-def static(calibration: str) -> tuple[Stage, ...]:
-    """What static quantization needs with a method of calibration, in order."""
-    return STATIC[:2] if calibration == "minmax" else STATIC
+def static(calibration: str, *, smooth: float = 0.0) -> tuple[Stage, ...]:
+    """What static quantization needs with a method of calibration, in order; ``smooth`` is above 0 with `SMOOTHED`."""
+    clipped = () if calibration == "minmax" else (CLIPPED,)
+    return (GRAPH, *((SMOOTHED,) if smooth else ()), EXTREMES, *clipped)
 
 
 def graph(folder: Path) -> Any:
