@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploykit.converters import _keras
 from deploykit.data.dataset import Dataset
 from deploykit.sandbox.task import Report
+from deploykit.testing import architectures
 from deploykit.training.objective import Objective
 from deploykit.training.qat.kept import Kept
 from deploykit.training.qat.model import QuantizedModel
@@ -75,6 +78,18 @@ def project(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         "shared": kept.shared,
         "by_channel": kept.by_channel,
     }
+
+
+def silence(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: save the architecture ``name`` at ``path`` with nothing but zeros in what the layer ``layer`` gives."""
+    import numpy as np
+
+    del report
+    model = architectures.build(arguments["name"])
+    layer = model.get_layer(arguments["layer"])
+    layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
+    _keras.save(model, Path(arguments["path"]))
+    return {}
 
 
 def _labels(data: Dataset) -> NDArray[Any]:

@@ -144,6 +144,11 @@ class _Aware(Variant):
         """Integers of 8 bits."""
         return 1.0
 
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Integer activations, and weights that have learned."""
+        found: frozenset[Effect] = frozenset({"int8", "quantized", "fully quantized"})
+        return found | ({"trained"} if parameters["epochs"] else set())
+
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Weights in float; zeros and shared values only where they are kept."""
         keeps_zeros, keeps_values = _KEEPS[parameters["preserve"]]
@@ -180,10 +185,6 @@ class _TFLite(_Aware):
     )
     produces = "tflite"
 
-    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
-        """Integer activations."""
-        return frozenset({"int8", "quantized", "fully quantized", "trained"})
-
     def _apply(self, job: TransformJob) -> None:
         link(job.source / _FILE, job.target)
 
@@ -191,18 +192,15 @@ class _TFLite(_Aware):
 class _Onnx(_Aware):
     name = "onnx"
     label = "int8 by training (ONNX)"
-    help = "The numbers of the TFLite file as pairs of QuantizeLinear and DequantizeLinear: it answers the same."
+    help = "The numbers of the TFLite file as pairs of QuantizeLinear and DequantizeLinear, activations as uint8."
     requires = (*_REQUIRES, "tf2onnx", "onnx", "onnxruntime")
     produces = "onnx"
-
-    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
-        """Integer activations with a sign."""
-        return frozenset({"int8", "signed", "quantized", "fully quantized", "trained"})
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.converters import _onnx
         from deploykit.loading._keras.ends import distinct
         from deploykit.surgery.quantization import graphs, prepare, tflite
+        from deploykit.surgery.quantization.unsigned import unsign
 
         file, said = job.source / _FILE, job.notes["names"]
         fresh = distinct([*said["inputs"], *said["outputs"]])  # tensors of a graph have names of their own
@@ -212,23 +210,23 @@ class _Onnx(_Aware):
         names = {taken[said["inputs"][name]]: new for name, new in inputs.items()}
         names |= {given[said["outputs"][name]]: new for name, new in outputs.items()}
         _onnx.write_tflite(file, job.target, names)
+        onnx = require("onnx", "")
+        model = onnx.load(str(job.target))
+        unsign(model.graph)
+        onnx.save(model, str(job.target))
         with graphs.failures("open"):
             prepare.check_opens(job.target)
         job.named(inputs, outputs)
 
 
-def _parameters() -> Iterator[Parameter]:
-    """Those of training, with what is other about them here."""
-    changes: dict[str, dict[str, Any]] = {
-        "epochs": {
-            "help": "Passes over the training examples; fewer when it no longer helps. 0 only measures ranges, as "
-            "quantize_static does.",
-        },
-        "learning_rate": {"default": 1e-3},
-    }
-    for parameter in PARAMETERS:
-        if parameter.name != "optimizer":
-            yield replace(parameter, **changes.get(parameter.name, {}))
+def _own(parameter: Parameter) -> Parameter:
+    """A parameter of training as it is here."""
+    if parameter.name != "epochs":
+        return parameter
+    words = (
+        "Passes over the training examples; fewer when it no longer helps. 0 only measures ranges, as quantize_static"
+    )
+    return replace(parameter, help=f"{words} does.")
 
 
 class QuantizeAware(Transform):
@@ -242,7 +240,7 @@ class QuantizeAware(Transform):
     )
     family = QUANTIZE
     parameters = (
-        *_parameters(),
+        *(_own(parameter) for parameter in PARAMETERS if parameter.name in _USES),
         Parameter(
             "preserve", "choice", "auto",
             "What training keeps of steps before. auto: weights that are zero and values that the weights of a layer "

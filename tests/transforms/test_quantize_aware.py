@@ -1,5 +1,6 @@
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -86,6 +87,28 @@ def test_both_files_answer_the_same_and_right(made, examples):
     assert (found[0].argmax(1) == labels).mean() > 0.95
 
 
+def test_activations_of_onnx_files_are_uint8(made):
+    """ONNX Runtime melts these into integer kernels on x86; int8 ones on both sides of a Reshape it does not."""
+    model = onnx.load(str(made[0]["onnx"]))
+    types = {i.name: i.data_type for i in model.graph.initializer}
+    for node in model.graph.node:
+        weights = node.op_type == "DequantizeLinear" and node.input[0] in types
+        if node.op_type in {"QuantizeLinear", "DequantizeLinear"} and not weights:
+            assert types[node.input[2]] == onnx.TensorProto.UINT8
+    assert sum(kind == onnx.TensorProto.INT8 for kind in types.values()) >= 4
+    session = onnxruntime.InferenceSession(made[0]["onnx"], _optimized(made[0]["onnx"]))
+    assert session.get_providers() == ["CPUExecutionProvider"]
+    found = [node.op_type for node in onnx.load(f"{made[0]['onnx']}.optimized").graph.node]
+    assert [found.count(kind) for kind in ("QLinearConv", "QGemm", "Conv", "Gemm", "MatMul")] == [2, 2, 0, 0, 0]
+
+
+def _optimized(path):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = f"{path}.optimized"
+    options.log_severity_level = 3
+    return options
+
+
 def test_progress_is_told_by_epoch(made):
     _, notes = made
     assert notes["tflite"]["reports"][-1][2].endswith("epoch 4 of 4")
@@ -118,6 +141,18 @@ def test_layers_of_all_kinds_come_through_without_labels(folder, examples, tmp_p
         work.predicted(p, f, {"image": images}) for p, f in ((source, "keras"), (tmp_path / "out", "tflite"))
     )
     assert np.abs(given["class"] - found["class"]).mean() < 0.03
+
+
+def test_what_is_nothing_but_zeros_has_a_scale(folder, data, examples, tmp_path):
+    """TF-MOT gives it an empty range: no runtime opens a file with a scale of 0."""
+    images, _ = examples
+    work.run("qat:silence", "tensorflow", name="wide_cnn", layer="first", path=str(tmp_path / "silent"))
+    train("tflite", tmp_path / "silent", tmp_path / "out", data, epochs=0)
+    before, found = (
+        work.predicted(tmp_path / name, form, {"image": images})["class"]
+        for name, form in (("silent", "keras"), ("out", "tflite"))
+    )
+    assert np.abs(before - found).max() < 0.01
 
 
 def test_orders_that_make_no_sense_are_refused_with_the_reason(folder, examples):

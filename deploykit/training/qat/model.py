@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: End of the range of what is nothing but zeros.
+_ALONE = 1.0
+
 Feeds = Mapping[str, "NDArray[Any]"]
 
 
@@ -100,6 +103,8 @@ class QuantizedModel:
             self(self.inputs(feeds), training=True)
         for owner, name, own in kept:
             setattr(owner, name, own)
+        for _, _, variables in self._ranges():
+            _open(variables, 0.0)
         self.settle()
 
     def _ranges(self) -> Iterator[tuple[Any, str, Mapping[str, Any]]]:
@@ -122,6 +127,7 @@ class QuantizedModel:
                 kernel.variable.assign(kernel.kept.project(kernel.variable))
             for weight, quantizer, variables in kernel.wrapper._weight_vars:
                 quantizer(weight, True, weights=variables)
+                _open(variables, -_ALONE)
 
     def train(self, schedule: Schedule, goal: TrainingGoal, *, report: Report, patience: int) -> Trained:
         """Train it in place. The same seed gives the same weights. Penalties of weights are left out.
@@ -193,6 +199,15 @@ class QuantizedModel:
         module.held = list(signature.variables)  # not the model, whose layers would all be traced once more
         tf.saved_model.save(module, str(target), signatures=signature)
         return _keras.Names(dict(zip(made.inputs, arguments, strict=True)), {name: name for name in made.outputs})
+
+
+def _open(variables: Mapping[str, Any], low: float) -> None:
+    """Give what is nothing but zeros a range, from ``low`` on: no runtime knows a scale of 0."""
+    tf = require("tensorflow", "tensorflow")
+    ends = variables["min_var"], variables["max_var"]
+    closed = tf.equal(*ends)
+    for variable, value in zip(ends, (low, _ALONE), strict=True):
+        variable.assign(tf.where(closed, value, variable))
 
 
 def _alone(steps: Flat) -> set[str]:
