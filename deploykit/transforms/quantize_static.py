@@ -137,6 +137,7 @@ class _OnnxRuntime(Variant):
         """Batches that do not fit, layers without an integer operator."""
         yield from super().problems(parameters, facts)
         yield from settings.problems(parameters, facts, floating=("recurrent",))
+        yield from settings.advice(parameters, facts)
         if parameters["activations"] in _WIDE:
             yield Problem(
                 "pointless",

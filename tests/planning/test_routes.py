@@ -7,6 +7,7 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.planning.routes import Impossible, Routes
 from deploykit.storage.store import Store
+from tests.surgery import graphs
 
 ONNX = Target("onnxruntime")
 
@@ -218,3 +219,23 @@ def test_corrections_come_where_there_is_something_to_correct(steps, reason, rou
     assert (
         routes.find(Recipe((Step("quantize_static"), Step("correct_bias"))), ONNX).steps[-1].adapter == "correct_bias"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "advice"),
+    [
+        ("depthwise", {}, "per_channel"),
+        ("depthwise", {"per_channel": True}, ""),
+        ("attention", {}, "operators=conv_matmul"),
+        ("attention", {"operators": "conv_matmul"}, ""),
+        ("chain", {}, ""),
+    ],
+)
+def test_the_plan_says_which_settings_a_model_asks_for(name, settings, advice, tmp_path):
+    onnx.save(graphs.graph(name), str(tmp_path / "model.onnx"))
+    data = dk.Dataset.from_arrays(graphs.examples(name, 100))
+    routes = Routes(dk.load(tmp_path / "model.onnx"), data, 0)
+    said = [p.reason for p in routes.problems(routes.find(static(**settings), ONNX), ONNX) if p.severity == "note"]
+    found = [reason for reason in said if "the model has" in reason]
+    assert len(found) == bool(advice)
+    assert advice in "".join(found)

@@ -64,6 +64,26 @@ def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[Lay
         )
 
 
+def advice(parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+    """What the layers of a model ask for and the settings of static quantization do not give."""
+    if facts.weights.get("depthwise") and not parameters["per_channel"]:
+        yield Problem(
+            "note",
+            "the model has depthwise convolutions, which lose most with one scale for all channels: per_channel=true "
+            "often keeps far more accuracy at about the same speed",
+        )
+    layers = facts.model.layers
+    attends = any(
+        x.kind == "attention" or (x.kind == "dense" and x.type == "MatMul" and not x.parameters) for x in layers
+    )
+    if attends and parameters["operators"] == "all":
+        yield Problem(
+            "note",
+            "the model has attention, where what lies between the products does not bear 8 bits: "
+            "operators=conv_matmul often keeps far more accuracy at about the same speed",
+        )
+
+
 def unsuited(parameters: dict[str, Any], layers: Iterable[Layer]) -> Iterator[Problem]:
     """Names in ``exclude`` that no node has; a note, since preparing the graph gives some nodes other names."""
     for problem in selection.unsuited(parameters["exclude"], layers, "node", "operator"):
