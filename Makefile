@@ -95,6 +95,7 @@ bench-sweep: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python tests/bench/quantize.py
 	$(BIN)/python tests/bench/smaller.py
+	$(BIN)/python tests/bench/fewer_bits.py
 	$(BIN)/python tests/bench/latency.py
 	$(BIN)/python tests/bench/engine.py
 	$(BIN)/python tests/bench/expected.py
