@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Files of the stages: all operators, and the names of those to quantize with what the budget took.
 _OPERATORS, _CHOICE = "operators.json", "choice.json"
+#: Bits of a float, of an integer, and of the weights that are only stored as such.
+_FLOAT, _INTEGER, _NARROW = 32, 8, 4
 #: The model is timed so many times as long as a layer by itself: differences of a few percents decide.
 _PATIENCE = 5
 
@@ -51,14 +53,26 @@ class _Work:
             op_types_to_quantize=types, extra_options={},
         )  # fmt: skip
 
-    def made(self, found: Sequence[Operator], chosen: Collection[Operator]) -> Any:
+    def packed(self, bits: Mapping[str, int]) -> Any:
+        """The graph with the weights of 4 bits in it."""
+        from deploykit.surgery.quantization import mixed
+
+        narrow = {name for name, count in bits.items() if count == _NARROW}
+        return mixed.packed(self.model, narrow) if narrow else self.model
+
+    def left(self, found: Sequence[Operator], bits: Mapping[str, int]) -> set[str]:
+        """Names of the nodes that do not become integers, with the sums behind packed products."""
+        names = {o.name for o in found if bits.get(o.name) != _INTEGER}
+        return {*names, *(f"{name}_Add" for name, count in bits.items() if count == _NARROW), *self.spared}
+
+    def made(self, found: Sequence[Operator], bits: Mapping[str, int]) -> Any:
         """The graph with some operators quantized."""
         from deploykit.surgery.quantization import mixed
 
-        left = {o.name for o in found} - {o.name for o in chosen}
-        return (
-            mixed.quantized(self.model, self.quantizer, self.types, left | set(self.spared)) if chosen else self.model
-        )
+        model = self.packed(bits)
+        if _INTEGER not in bits.values():
+            return model
+        return mixed.quantized(model, self.quantizer, self.types, self.left(found, bits))
 
 
 class _Damage(Stage):
@@ -66,7 +80,7 @@ class _Damage(Stage):
     label = "operator ranking (ONNX)"
     help = "Quantizes every operator alone and measures what the outputs lose, and times it in float."
     requires = stages.REQUIRES
-    uses = ("calibration", "per_channel", "operators")
+    uses = ("calibration", "per_channel", "operators", "lowest")
     needs = ("calibration",)
     copies = False
     seeded = False
@@ -78,7 +92,9 @@ class _Damage(Stage):
         left = {*work.spared, *graphs.done_before(work.model.graph)}
         found = mixed.operators(work.model, work.types, left)
         if found:
-            found = mixed.measured(work.model, found, work.quantizer, work.types, left, work.examples)
+            found = mixed.measured(
+                work.model, found, work.quantizer, work.types, left, work.examples, narrow=job["lowest"] == "4"
+            )
         (job.target / _OPERATORS).write_text(json.dumps([o.to_json() for o in found]), "utf-8")
         stages.linked(job)
 
@@ -88,7 +104,7 @@ class _Choice(Stage):
     label = "timing of mixed precision (ONNX)"
     help = "Quantizes operators, those first that cost least for their time, until the model is as fast as asked for."
     requires = stages.REQUIRES
-    uses = ("calibration", "per_channel", "operators", "ratio", "exclude")
+    uses = ("calibration", "per_channel", "operators", "lowest", "ratio", "exclude")
     needs = ("calibration",)
     copies = False
     timed = True
@@ -103,7 +119,7 @@ class _Choice(Stage):
 
         def share(chosen: Sequence[Operator]) -> float:
             if len(chosen) not in taken:
-                whole, part = layer_times.fastest([work.model, work.made(found, chosen)], _PATIENCE)
+                whole, part = layer_times.fastest([work.model, work.made(found, _integers(chosen))], _PATIENCE)
                 taken[len(chosen)] = part / whole
                 job.report(len(taken), len(taken) + 1, "timing mixed precision")
             return taken[len(chosen)]
@@ -125,7 +141,7 @@ class _OnnxRuntime(Variant):
     requires = stages.REQUIRES
     accepts = stages.ACCEPTS
     produces = "onnx"
-    uses = ("budget", "ratio", "calibration", "per_channel", "operators", "exclude")
+    uses = ("budget", "ratio", "lowest", "calibration", "per_channel", "operators", "exclude")
     needs = ("calibration",)
     seeded = False
     stages = (*stages.STATIC, _RANKED, _CHOSEN)
@@ -137,7 +153,14 @@ class _OnnxRuntime(Variant):
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """What the budget leaves, between integers of 8 bits and floats."""
-        return max(1.0, 4.0 * parameters["ratio"]) if parameters["budget"] == "size" else 1.0
+        least = 0.625 if parameters["lowest"] == "4" else 1.0
+        return max(least, 4.0 * parameters["ratio"]) if parameters["budget"] == "size" else 1.0
+
+    def unable(self, parameters: dict[str, Any]) -> str:
+        """Weights of 4 bits are not faster."""
+        if parameters["budget"] == "latency" and parameters["lowest"] == "4":
+            return "weights of 4 bits are no faster than float: leave lowest=4 out for a budget of time"
+        return super().unable(parameters)
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations somewhere."""
@@ -153,8 +176,10 @@ class _OnnxRuntime(Variant):
         yield from settings.problems(parameters, facts, floating=("recurrent",))
         if parameters["ratio"] >= 1:
             yield Problem("pointless", "a ratio of 1 leaves everything in float: lower ratio")
-        elif parameters["budget"] == "size" and parameters["ratio"] < 0.25:
-            yield Problem("impossible", "8 bits are a quarter of 32: raise ratio to 0.25 or more")
+        least = self.bytes_a_weight({**parameters, "ratio": 0.0}, facts) / 4
+        if parameters["budget"] == "size" and parameters["ratio"] < least:
+            words = f"{parameters['lowest']} bits and their scales are {100 * least:.3g} % of 32 bits"
+            yield Problem("impossible", f"{words}: raise ratio")
 
     def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
         """Names that no node has."""
@@ -162,35 +187,56 @@ class _OnnxRuntime(Variant):
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.surgery.layers import onnx_loss
-        from deploykit.surgery.quantization import mixed, write
+        from deploykit.surgery.quantization import mixed
 
         work, (found, free) = _Work(job), _operators(job)
-        able = _able(free)
+        uniform = _integers(_able(free))
         if job["budget"] == "latency":
             told = json.loads((job.source / _CHOICE).read_text("utf-8"))
-            chosen, costs = [o for o in free if o.name in told["names"]], told["took"]
+            bits, costs = _integers([o for o in free if o.name in told["names"]]), told["took"]
             job.notes["time_left"] = round(costs[1], 3)
         else:
-            whole = mixed.taken(found, ())
-            chosen = mixed.by_size(found, free, job["ratio"] * whole)
-            costs = [whole, *(mixed.taken(found, some) for some in (chosen, able))]
-            job.notes["weight_bytes"] = costs[:2]
+            whole = mixed.taken(found, {})
+            bits = mixed.by_size(found, free, job["ratio"] * whole)
+            costs = [whole, *(mixed.taken(found, some) for some in (bits, uniform))]
+            job.notes["weight_bytes"] = [round(value) for value in costs[:2]]
         if costs[1] > job["ratio"] * costs[0]:
             _missed(job, costs[1] / costs[0], left=len(free) < len(found))
         wanted = onnx_loss.answers(work.model, work.examples)
-        lost = [mixed.damage_of(partial(work.made, found, some), wanted, work.examples) for some in (chosen, able)]
+        lost = [mixed.damage_of(partial(work.made, found, some), wanted, work.examples) for some in (bits, uniform)]
         # Operators by themselves do not show what they do together.
         if lost[1] <= lost[0] and costs[2] <= job["ratio"] * costs[0]:
-            chosen, lost = able, lost[1:] * 2
-        names = {o.name for o in chosen}
+            bits, lost = uniform, lost[1:] * 2
         job.notes |= {
-            "bits": {o.name: 8 if o.name in names else 32 for o in found},
+            "bits": {o.name: bits.get(o.name, _FLOAT) for o in found},
             "damage": [float(f"{value:.3g}") for value in lost],
         }
-        job.notes[UNITS] = write.write(
-            work.model, job.target, work.types, work.quantizer, notes=job.notes, per_channel=work.per_channel,
-            exclude=",".join(o.name for o in found if o.name not in names), ranges=work.ranges,
+        job.notes[UNITS] = self._written(job, work, found, bits)
+
+    def _written(
+        self, job: TransformJob, work: _Work, found: Sequence[Operator], bits: Mapping[str, int]
+    ) -> list[list[Any]]:
+        """Write the file; gives its units."""
+        from deploykit.surgery.quantization import prepare, write
+
+        model = work.packed(bits)
+        units = [[o.name, o.type, o.weights] for o in found if bits.get(o.name) == _NARROW]
+        if _INTEGER not in bits.values() and units:
+            require("onnx", "").save(model, str(job.target))
+            prepare.check_opens(job.target)
+            return units
+        here = {node.name for node in model.graph.node}
+        changed = write.write(
+            model, job.target, work.types, work.quantizer, notes=job.notes, per_channel=work.per_channel,
+            exclude=",".join(sorted(here & work.left(found, bits))), ranges=work.ranges,
         )  # fmt: skip
+        order = {o.name: place for place, o in enumerate(found)}
+        return sorted([*units, *changed], key=lambda unit: order.get(unit[0], len(order)))
+
+
+def _integers(chosen: Iterable[Operator]) -> dict[str, int]:
+    """Those with 8 bits each."""
+    return {o.name: _INTEGER for o in chosen}
 
 
 def _able(found: Sequence[Operator]) -> list[Operator]:
@@ -231,9 +277,9 @@ class QuantizeMixed(Transform):
     name = "quantize_mixed"
     label = "mixed precision"
     help = (
-        "8 bits for the operators that bear them, float for those that do not, as the outputs tell on calibration "
-        "data: meets a budget for size or time at the least damage. Without need of a budget, int8 throughout is "
-        "smaller and faster."
+        "8 bits, or 4, for the operators that bear them, float for those that do not, as the outputs tell on "
+        "calibration data: meets a budget for size or time at the least damage. Without need of a budget, int8 "
+        "throughout is smaller and faster."
     )
     family = QUANTIZE
     parameters = (
@@ -244,6 +290,11 @@ class QuantizeMixed(Transform):
         Parameter(
             "ratio", "float", 0.4, "Share of the float model's size or time that may be left.", minimum=0.05,
             maximum=1.0, step=0.05, unit="share", shown=True,
+        ),
+        Parameter(
+            "lowest", "choice", "8", "Fewest bits: 8, or for a size also 4 for the weights of dense layers and other "
+            "matrix products, in blocks of 32 that share a scale, with float activations.", label="fewest bits",
+            choices=("8", "4"),
         ),
         settings.CALIBRATION,
         settings.PER_CHANNEL,

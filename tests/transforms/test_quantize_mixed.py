@@ -111,6 +111,30 @@ def test_a_size_that_cannot_be_met_is_refused_with_what_can(network, data, tmp_p
         made("quantize_mixed", network, data, tmp_path / "out", exclude="node_z")
 
 
+def test_four_bits_are_stored_in_blocks(network, data, inputs, tmp_path):
+    notes = made("quantize_mixed", network, data, tmp_path / "out", ratio=0.2, lowest="4")
+    graph = onnx.load(str(tmp_path / "out")).graph
+    packed = {n.name.removesuffix("_Q4"): n for n in graph.node if n.op_type == "MatMulNBits"}
+    assert packed.keys() == {name for name, bits in notes["bits"].items() if bits == 4} != set()
+    arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    attributes = {name: {a.name: a.i for a in node.attribute} for name, node in packed.items()}
+    assert all(a["bits"] == 4 and a["block_size"] == 32 for a in attributes.values())
+    weights = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(network)).graph.initializer}
+    taken = 0.0
+    for operator, weight in (("node_a", "w1"), ("node_c", "w2"), ("node_d", "small"), ("node_y", "w3")):
+        taken += {32: 4, 8: 1, 4: 0.625}[notes["bits"][operator]] * weights[weight].size
+        if notes["bits"][operator] == 4:  # two weights a byte, and a scale for each block
+            found, scales = (arrays[i] for i in packed[operator].input[1:3])
+            assert (
+                found.nbytes
+                == (32 if weights[weight].shape[0] < 32 else weights[weight].shape[0]) / 2 * weights[weight].shape[1]
+            )
+            assert scales.size == weights[weight].shape[1] * -(-weights[weight].shape[0] // 32)
+    assert notes["weight_bytes"][1] == round(taken) <= 0.2 * notes["weight_bytes"][0]
+    outputs = [InferenceSession(str(p)).run(None, {"x": inputs})[0] for p in (network, tmp_path / "out")]
+    assert np.square(outputs[1] - outputs[0]).mean() / outputs[0].var() < 0.2
+
+
 def test_a_time_is_met_or_refused_with_what_can_be(network, data, tmp_path):
     """How fast integers are depends on the processor: whichever it is, the file or the refusal says so."""
     settings = {"budget": "latency", "ratio": 0.9}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 #: Kind of the store's records.
 RECORD = "graph diff"
 _DEADLINE_S = 300.0
-#: What integer operators have behind the name of the float one.
-_INTEGER = "_quant"
+#: What operators with integers or packed weights have behind the name of the float one.
+_BEHIND = re.compile(r"_(quant|Q\d)$")
 #: Nodes that a runtime runs as one at most.
 _FUSED = 5
 STATES: tuple[State, ...] = get_args(State)
@@ -123,7 +124,7 @@ class GraphDiff(Plain):
                 f"No step of {self.after} can leave a single node in float.",
                 remedy="quantize for ONNX Runtime or OpenVINO, where steps have the setting exclude.",
             )
-        names = {nameable(name.removesuffix(_INTEGER)) for name in self._computing(row)}
+        names = {nameable(_BEHIND.sub("", name)) for name in self._computing(row)}
         if not names:
             raise SettingError(
                 f"{row.node.name} does not compute in {self.after}.",

@@ -6,7 +6,7 @@ loaded (`stored`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +63,11 @@ def pack(
     graph = model.graph
     parts, before = parts_of(graph), graphs.done_before(graph)
     left = selection.excluded(exclude, parts, "node", "operator") | before
-    chosen, stays = _chosen(graph, left, how)
+    chosen, stays = packable(graph, left, how)
     if not chosen:
         raise _nothing(stays, before)
     with graphs.failures("quantize"):
-        _products(graph, chosen)
-        _pack(model, chosen, how, report, batches)
-        stored.fold(model)
-        _tidy(model)
+        packed_in(model, chosen, how, report, batches)
         require("onnx", "").save(model, str(target))
         prepare.check_opens(target)
     if stays:
@@ -78,6 +75,24 @@ def pack(
     packed = [part for part in parts if part.name in chosen]
     notes["packed"] = {kind: sum(p.type == kind for p in packed) for kind in sorted({p.type for p in packed})}
     return selection.units(packed, set())
+
+
+def packed_in(
+    model: Any, chosen: set[str], how: FewBits, report: Report, batches: Iterable[Mapping[str, NDArray[Any]]] = ()
+) -> None:
+    """Pack the weights of some nodes of a prepared model; see `pack`.
+
+    Args:
+        model: A ``ModelProto``, changed in place. A Gemm becomes a product and, with ``_Add`` behind its name, a sum.
+        chosen: Names of nodes that `packable` has found.
+        how: How weights are packed.
+        report: Called with the progress in layers.
+        batches: Calibration inputs.
+    """
+    _products(model.graph, chosen)
+    _pack(model, chosen, how, report, batches)
+    stored.fold(model)
+    _tidy(model)
 
 
 def _nothing(stays: Mapping[str, str], before: set[str]) -> UnsupportedModelError:
@@ -97,7 +112,7 @@ def _nothing(stays: Mapping[str, str], before: set[str]) -> UnsupportedModelErro
     )
 
 
-def _chosen(graph: Any, left: set[str], how: FewBits) -> tuple[set[str], dict[str, str]]:
+def packable(graph: Any, left: Collection[str], how: FewBits) -> tuple[set[str], dict[str, str]]:
     """Names of the nodes whose weights are packed, and of those whose weights cannot be, with the reason."""
     constants = {i.name: i for i in graph.initializer}
     chosen, stays = set[str](), dict[str, str]()

@@ -6,7 +6,7 @@ import copy
 import json
 import tempfile
 import traceback
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,8 @@ from deploykit.core.serial import Plain
 from deploykit.surgery.layers.loss import loss
 from deploykit.surgery.layers.onnx_loss import answers
 from deploykit.surgery.onnx_session import opened
-from deploykit.surgery.quantization import floating
+from deploykit.surgery.quantization import few_bits, floating
+from deploykit.surgery.quantization.rounding import FewBits
 from deploykit.surgery.quantization.write import Quantizer, parts_of
 from deploykit.surgery.reconstruction.walk import Examples
 
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 
 #: Damage of an operator that cannot be quantized, or after which answers are not finite.
 RUINED = 1e9
-#: Bytes that a weight takes in float, and in 8 bits.
-FLOAT, INTEGER = 4, 1
+#: Bytes that a weight takes, by its bits; those of 4 bits have a scale for each block.
+BYTES = {32: 4.0, 8: 1.0, 4: 0.625}
+#: How products are stored in 4 bits.
+NARROW = FewBits(4, 32, True, "rtn", convolutions=False)
+_FLOAT, _INTEGER, _NARROW = BYTES
 #: Calls of a graph whose operators are timed.
 _CALLS = 20
 
@@ -41,6 +45,7 @@ class Operator(Plain):
         weights: How many it holds.
         behind: Names of those whose outputs it reads.
         damage: What the outputs lose when it alone is quantized, as a share of their variance.
+        narrow: The same with weights of 4 bits and float activations; None where that was not tried.
         seconds: What it takes in float.
     """
 
@@ -49,7 +54,14 @@ class Operator(Plain):
     weights: int
     behind: tuple[str, ...] = ()
     damage: float = 0.0
+    narrow: float | None = None
     seconds: float = 0.0
+
+    def loses(self, bits: int) -> float:
+        """What the outputs lose to a number of bits; `RUINED` where it cannot have them."""
+        if bits == _FLOAT:
+            return 0.0
+        return self.damage if bits == _INTEGER else RUINED if self.narrow is None else self.narrow
 
 
 def operators(model: Any, types: Iterable[str], left: Collection[str]) -> list[Operator]:
@@ -79,6 +91,8 @@ def measured(
     types: Sequence[str],
     left: Collection[str],
     examples: Examples,
+    *,
+    narrow: bool = False,
 ) -> list[Operator]:
     """Operators with what quantizing each of them alone costs, and what it takes in float.
 
@@ -89,14 +103,19 @@ def measured(
         types: Types of operators to quantize.
         left: Names of nodes that stay float anyway.
         examples: Calibration inputs.
+        narrow: Whether weights of 4 bits are tried as well.
     """
     wanted, times = answers(model, examples), _times(model, examples)
     names = {operator.name for operator in found}
+    packable = few_bits.packable(model.graph, left, NARROW)[0] if narrow else set()
     known = []
     for number, operator in enumerate(found):
         stay = {*left, *names} - {operator.name}
         damage = damage_of(partial(quantized, model, quantizer, types, stay), wanted, examples)
-        known.append(replace(operator, damage=damage, seconds=times.get(operator.name, 0.0)))
+        few = None
+        if operator.name in packable:
+            few = damage_of(partial(packed, model, {operator.name}), wanted, examples)
+        known.append(replace(operator, damage=damage, narrow=few, seconds=times.get(operator.name, 0.0)))
         examples.report(number + 1, len(found), "quantizing operators one by one")
     return known
 
@@ -120,13 +139,20 @@ def damage_of(make: Callable[[], Any], wanted: dict[str, NDArray[Any]], examples
         return RUINED
 
 
-def taken(found: Iterable[Operator], chosen: Collection[Operator]) -> int:
-    """Bytes that the weights of operators take when some of them are quantized."""
-    return sum((INTEGER if o in chosen else FLOAT) * o.weights for o in found)
+def packed(model: Any, names: set[str]) -> Any:
+    """A copy of a prepared ``ModelProto`` in which some products have weights of 4 bits."""
+    made = copy.deepcopy(model)
+    few_bits.packed_in(made, names, NARROW, lambda *_: None)
+    return made
 
 
-def by_size(found: Sequence[Operator], free: Sequence[Operator], goal: float) -> list[Operator]:
-    """The operators to quantize so that the weights of all take no more bytes than that, with the least damage.
+def taken(found: Iterable[Operator], bits: Mapping[str, int]) -> float:
+    """Bytes that the weights of operators take; those that are not named are float."""
+    return sum(BYTES[bits.get(o.name, _FLOAT)] * o.weights for o in found)
+
+
+def by_size(found: Sequence[Operator], free: Sequence[Operator], goal: float) -> dict[str, int]:
+    """How many bits the operators get so that the weights of all take no more bytes than that, with the least damage.
 
     Operators without weights save nothing: they become integer where all that they read is, as long as none of them
     costs more than the costliest of the others.
@@ -137,24 +163,38 @@ def by_size(found: Sequence[Operator], free: Sequence[Operator], goal: float) ->
         goal: Bytes.
 
     Returns:
-        They, in the order of the graph; all that can be quantized where the goal cannot be met.
+        Names of operators that are not float, in the order of the graph, with their bits; as few bytes as can be where
+        the goal cannot be met.
     """
-    able = sorted((o for o in free if o.weights and o.damage < RUINED), key=lambda o: (o.damage / o.weights, o.name))
-    chosen: list[Operator] = []
-    for operator in able:
-        if taken(found, chosen) <= goal:
+    able = [o for o in free if o.weights]
+    bits = dict.fromkeys((o.name for o in able), _FLOAT)
+    while taken(found, bits) > goal:
+        steps = [
+            (
+                (o.loses(fewer) - o.loses(bits[o.name])) / (o.weights * (BYTES[bits[o.name]] - BYTES[fewer])),
+                o.name,
+                fewer,
+            )
+            for o in able
+            for fewer in BYTES
+            if fewer < bits[o.name] and o.loses(fewer) < RUINED
+        ]
+        if not steps:
             break
-        chosen.append(operator)
-    for operator in sorted(chosen, key=lambda o: (-o.damage, o.name)):  # what the last ones have made unnecessary
-        fewer = [o for o in chosen if o is not operator]
-        if taken(found, fewer) <= goal:
-            chosen = fewer
-    names = {o.name for o in chosen}
-    worst = max((o.damage for o in chosen), default=0.0)
+        _, name, bits[name] = min(steps)
+    for operator in sorted(able, key=lambda o: (-o.loses(bits[o.name]), o.name)):
+        for more in BYTES:  # what the last ones have made unnecessary
+            now = bits[operator.name]
+            better = more > now and operator.loses(more) < operator.loses(now)
+            if better and taken(found, {**bits, operator.name: more}) <= goal:
+                bits[operator.name] = more
+                break
+    worst = max((o.loses(bits[o.name]) for o in able), default=0.0)
     for operator in free:
-        if not operator.weights and operator.behind and operator.damage <= worst and names.issuperset(operator.behind):
-            names.add(operator.name)
-    return [o for o in free if o.name in names]
+        follows = operator.behind and all(bits.get(name) == _INTEGER for name in operator.behind)
+        if not operator.weights and follows and operator.damage <= worst:
+            bits[operator.name] = _INTEGER
+    return {o.name: bits[o.name] for o in free if bits.get(o.name, _FLOAT) != _FLOAT}
 
 
 def by_time(found: Sequence[Operator], goal: float, share: Callable[[Sequence[Operator]], float]) -> list[Operator]:
