@@ -143,6 +143,17 @@ def test_layers_of_all_kinds_come_through_without_labels(folder, examples, tmp_p
     assert np.abs(given["class"] - found["class"]).mean() < 0.03
 
 
+def test_gelu_is_in_onnx_files(folder, tmp_path):
+    """As an operator of TFLite, which tf2onnx does not know."""
+    source = work.made("sequential", folder)
+    inputs = work.examples_of(source)
+    Dataset.from_arrays(*(np.repeat(values, 4, axis=0) for values in inputs.values())).save(tmp_path / "data")
+    train("onnx", source, tmp_path / "out", tmp_path / "data", epochs=0)
+    found = work.predicted(tmp_path / "out", "onnx", inputs)
+    for name, values in work.outputs_of(source).items():
+        assert np.abs(found[name] - values).mean() < 0.02
+
+
 def test_what_is_nothing_but_zeros_has_a_scale(folder, data, examples, tmp_path):
     """TF-MOT gives it an empty range: no runtime opens a file with a scale of 0."""
     images, _ = examples
