@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, Model, TensorSpec
-from deploykit.loading import _onnx_kinds, _onnx_tensors
 from deploykit.loading._contract import Format, Parts, Saved, Summary, Weight
 from deploykit.loading._live import classes, keep
 from deploykit.loading._nodes import GraphNode, Values
-from deploykit.loading._onnx_graph import check_graph
-from deploykit.loading._onnx_packed import PACKED, shape_of
-from deploykit.loading._onnx_shapes import inferred
+from deploykit.loading._onnx.graph import check_graph
+from deploykit.loading._onnx.kinds import KINDS
+from deploykit.loading._onnx.packed import PACKED, shape_of
+from deploykit.loading._onnx.shapes import inferred
+from deploykit.loading._onnx.tensors import all_tensors, check_tensor
 from deploykit.readers import onnx_messages
 from deploykit.readers import protobuf as _wire
 from deploykit.runtimes._session import Session
@@ -56,7 +57,7 @@ class Onnx(Format):
     help = "ONNX graph."
     requires = ("onnx",)
     suffixes = (".onnx",)
-    kinds = _onnx_kinds.KINDS
+    kinds = KINDS
     live = "an onnx.ModelProto (of a PyTorch model: torch.onnx.export)"
 
     def matches(self, path: Path, head: bytes) -> bool:
@@ -123,29 +124,29 @@ class Onnx(Format):
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """Constants of the main graph, by the nodes that use them; external data are checked before they are read."""
-        from deploykit.loading import _onnx_weights
+        from deploykit.loading._onnx.weights import weights
 
         model = _parse(path)
-        for tensor, sparse in _onnx_tensors.all_tensors(model):
-            _onnx_tensors.check_tensor(tensor, path, sparse=sparse)
-        return _onnx_weights.weights(model.graph, path.parent)
+        for tensor, sparse in all_tensors(model):
+            check_tensor(tensor, path, sparse=sparse)
+        return weights(model.graph, path.parent)
 
     def nodes(self, path: Path) -> list[GraphNode]:
         """Nodes of the main graph; external data are checked before they are read."""
-        from deploykit.loading import _onnx_nodes
+        from deploykit.loading._onnx import nodes
 
         model = _parse(path)
-        for tensor, sparse in _onnx_tensors.all_tensors(model):
-            _onnx_tensors.check_tensor(tensor, path, sparse=sparse)
-        return _onnx_nodes.nodes(model, path.parent, self.kind_of)
+        for tensor, sparse in all_tensors(model):
+            check_tensor(tensor, path, sparse=sparse)
+        return nodes.nodes(model, path.parent, self.kind_of)
 
     def values(self, path: Path, session: Session, feeds: Mapping[str, NDArray[Any]]) -> Values:
         """All tensors of the main graph, by ONNX Runtime."""
         import onnx
 
-        from deploykit.loading import _onnx_nodes
+        from deploykit.loading._onnx import nodes
 
-        return _onnx_nodes.values(onnx.load(path), feeds)
+        return nodes.values(onnx.load(path), feeds)
 
 
 def _parse(path: Path, parse: Callable[[bytes], Any] | None = None) -> Any:
@@ -173,8 +174,8 @@ def _check(model: Any, path: Path) -> tuple[tuple[str, ...], list[str]]:
     """Check all tensors and the graph: files beside the model's own that hold tensors, and flaws of values."""
     files: dict[str, None] = {}
     flaws: list[str] = []
-    for tensor, sparse in _onnx_tensors.all_tensors(model):
-        stored = _onnx_tensors.check_tensor(tensor, path, sparse=sparse)
+    for tensor, sparse in all_tensors(model):
+        stored = check_tensor(tensor, path, sparse=sparse)
         if stored.file and stored.file != str(path):
             files[stored.file] = None
         if stored.flaw == "NaN":
@@ -192,7 +193,7 @@ def _check_texts(model: Any, path: Path) -> None:
     texts += [item.name for item in (*graph.initializer, *graph.input, *graph.output, *graph.value_info)]
     for node in graph.node:
         texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
-    for tensor, _ in _onnx_tensors.all_tensors(model):
+    for tensor, _ in all_tensors(model):
         texts += [tensor.name, *(text for entry in tensor.external_data for text in (entry.key, entry.value))]
     for text in texts:
         if not isinstance(text, str):
@@ -336,8 +337,7 @@ def _layers(model: Any) -> tuple[tuple[Layer, ...], int]:
             total += own
         kind = node.op_type if node.domain in _OWN_DOMAIN else f"{node.domain}.{node.op_type}"
         shape = shapes.get(node.output[0]) if node.output else None
-        seen = _onnx_kinds.seen(node, known)
-        layers.append(Layer(node.name or f"{node.op_type}_{number}", kind, shape, own, seen))
+        layers.append(Layer(node.name or f"{node.op_type}_{number}", kind, shape, own, seen(node, known)))
     return tuple(layers), total
 
 

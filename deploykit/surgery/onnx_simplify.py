@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import STANDARD, inner_graphs
+from deploykit.loading._onnx.parts import STANDARD, inner_graphs
 from deploykit.surgery.onnx_session import opened
 
 if TYPE_CHECKING:

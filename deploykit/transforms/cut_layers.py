@@ -184,7 +184,7 @@ class _Onnx(_Cutting):
     stages = (_MeasuredOnnx(),)
 
     def _cut(self, job: TransformJob, damages: Mapping[Span, float]) -> tuple[list[Span], Mapping[str, str]]:
-        from deploykit.loading._onnx_parts import weight_count
+        from deploykit.loading._onnx.parts import weight_count
         from deploykit.surgery.channels.onnx_trace import trace
         from deploykit.surgery.layers import onnx_loss, onnx_spans
         from deploykit.surgery.layers.loss import loss

@@ -154,7 +154,7 @@ class _Onnx(_ByTeacher, TrainedOnnx):
         return Problem("note", reason)
 
     def _student(self, job: TransformJob) -> Any:
-        from deploykit.loading._onnx_parts import weight_count
+        from deploykit.loading._onnx.parts import weight_count
         from deploykit.surgery.channels import onnx_cut, onnx_trace
         from deploykit.surgery.layers import onnx_loss, onnx_spans
         from deploykit.training.students import blocks, channels, left_out, narrowed

@@ -98,7 +98,7 @@ class _Onnx(_Pruning, OnnxWeights):
     label = "activation pruning (ONNX)"
 
     def _chains(self, model: Any) -> dict[tuple[str, str], Any]:
-        from deploykit.loading._onnx_parts import initializers
+        from deploykit.loading._onnx.parts import initializers
         from deploykit.surgery.layers import onnx_chains
 
         reads = [name for node in model.graph.node for name in node.input]

@@ -197,7 +197,7 @@ class _Onnx(_Cutting):
     stages = (RankedOnnx(), GradientsOnnx(), TimesOnnx())
 
     def _apply(self, job: TransformJob) -> None:
-        from deploykit.loading._onnx_parts import weight_count
+        from deploykit.loading._onnx.parts import weight_count
         from deploykit.surgery.channels.onnx_cut import cut
         from deploykit.surgery.channels.onnx_expenses import expenses
         from deploykit.surgery.channels.onnx_trace import trace

@@ -12,8 +12,8 @@ from deploykit.converters._tensorflow_graph.rules import RULES
 from deploykit.converters._tensorflow_graph.values import Dims, Keep, Value, to_last
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import STANDARD, attributes, initializers, operator_set
-from deploykit.loading._onnx_shapes import dims_of, shapes
+from deploykit.loading._onnx.parts import STANDARD, attributes, initializers, operator_set
+from deploykit.loading._onnx.shapes import dims_of, shapes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

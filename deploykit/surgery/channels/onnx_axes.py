@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import initializers, inner_graphs, operator_set
-from deploykit.loading._onnx_shapes import shapes
+from deploykit.loading._onnx.parts import initializers, inner_graphs, operator_set
+from deploykit.loading._onnx.shapes import shapes
 from deploykit.surgery.channels.labels import Group, Labels, Producer, groups
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import attributes, has_inner_graphs
+from deploykit.loading._onnx.parts import attributes, has_inner_graphs
 from deploykit.surgery.channels.labels import kept
 from deploykit.surgery.channels.onnx_axes import Traced
 

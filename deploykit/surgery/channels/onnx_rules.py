@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from deploykit.loading._onnx_parts import attributes
+from deploykit.loading._onnx.parts import attributes
 from deploykit.surgery.channels import onnx_shape_rules as shapes
 
 if TYPE_CHECKING:

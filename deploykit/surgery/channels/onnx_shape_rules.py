@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deploykit.loading._onnx_parts import attributes
+from deploykit.loading._onnx.parts import attributes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploykit.loading._onnx_parts import STANDARD
+from deploykit.loading._onnx.parts import STANDARD
 from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.channels.onnx_rules import RULES
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import STANDARD, initializers
+from deploykit.loading._onnx.parts import STANDARD, initializers
 from deploykit.surgery.channels.onnx_axes import captured
 from deploykit.surgery.reconstruction.linear import Linear
 from deploykit.surgery.reconstruction.onnx_linear import linear

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import STANDARD, initializers
+from deploykit.loading._onnx.parts import STANDARD, initializers
 from deploykit.surgery.channels.onnx_axes import captured, drop_unread
 from deploykit.surgery.layers.onnx_chains import chains
 from deploykit.surgery.layers.spans import Span, meetings

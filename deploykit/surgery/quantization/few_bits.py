@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import attributes
+from deploykit.loading._onnx.parts import attributes
 from deploykit.sandbox.task import Report
 from deploykit.surgery import selection
 from deploykit.surgery.quantization import graphs, prepare, rounding, stored

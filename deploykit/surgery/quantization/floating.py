@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import operator_set
+from deploykit.loading._onnx.parts import operator_set
 
 #: Operators whose weights it rounds.
 _ROUNDED = frozenset({"Conv", "ConvTranspose", "Gemm"})

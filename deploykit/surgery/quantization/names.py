@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import has_inner_graphs
+from deploykit.loading._onnx.parts import has_inner_graphs
 from deploykit.surgery.quantization.graphs import CONVERSIONS
 
 #: What the quantizers put behind names.

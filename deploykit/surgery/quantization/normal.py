@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import STANDARD, operator_set
+from deploykit.loading._onnx.parts import STANDARD, operator_set
 from deploykit.surgery.quantization.smooth import DIVIDES
 
 #: The first operator set whose DequantizeLinear has an axis.

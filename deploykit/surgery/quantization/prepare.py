@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.extras import installed, require
-from deploykit.loading._onnx_parts import operator_set
+from deploykit.loading._onnx.parts import operator_set
 from deploykit.surgery import selection
 from deploykit.surgery.onnx_session import opened
 from deploykit.surgery.quantization import floating, names, normal, stored

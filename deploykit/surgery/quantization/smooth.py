@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import STANDARD, attributes
+from deploykit.loading._onnx.parts import STANDARD, attributes
 from deploykit.surgery.channels.onnx_axes import captured
 from deploykit.surgery.onnx_session import opened
 from deploykit.surgery.quantization.calibration import Batch

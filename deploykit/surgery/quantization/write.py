@@ -11,7 +11,7 @@ from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.model import Layer
-from deploykit.loading import _onnx_kinds
+from deploykit.loading._onnx.kinds import seen
 from deploykit.loading.onnx import ADAPTER as ONNX
 from deploykit.surgery import selection
 from deploykit.surgery.quantization import floating, graphs, normal, prepare, stored
@@ -124,7 +124,7 @@ def parts_of(graph: Any, types: Iterable[str] | None = None) -> list[selection.S
         selection.Selectable(
             n.name, n.op_type, sum(sizes.get(i, 0) for i in n.input),
             n.op_type in FOLLOWERS or not integers.isdisjoint(n.output),
-            _onnx_kinds.seen(n, shapes) or ONNX.kind_of(Layer(n.name, n.op_type)),
+            seen(n, shapes) or ONNX.kind_of(Layer(n.name, n.op_type)),
         )
         for n in graph.node
         if chosen is None or n.op_type in chosen

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.converters._tensorflow_graph.write import Graph
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import initializers
+from deploykit.loading._onnx.parts import initializers
 from deploykit.surgery.channels import labels
 from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.channels.onnx_axes import Traced

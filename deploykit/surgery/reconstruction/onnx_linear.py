@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit.loading._onnx_parts import STANDARD, attributes
+from deploykit.loading._onnx.parts import STANDARD, attributes
 from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.reconstruction.linear import Linear
 

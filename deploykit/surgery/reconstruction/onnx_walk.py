@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import has_inner_graphs
+from deploykit.loading._onnx.parts import has_inner_graphs
 from deploykit.surgery.channels.onnx_axes import captured
 from deploykit.surgery.onnx_session import opened
 from deploykit.surgery.reconstruction.walk import BUDGET, Examples, Steps

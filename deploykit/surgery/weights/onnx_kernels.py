@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import initializers
+from deploykit.loading._onnx.parts import initializers
 from deploykit.surgery.reconstruction.linear import Linear
 from deploykit.surgery.reconstruction.onnx_linear import linear
 from deploykit.surgery.weights.kernel import Kernel

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.loading._onnx_parts import STANDARD, attributes
+from deploykit.loading._onnx.parts import STANDARD, attributes
 from deploykit.surgery.channels.onnx_axes import captured
 from deploykit.surgery.reconstruction.linear import Linear
 from deploykit.surgery.reconstruction.onnx_linear import linear

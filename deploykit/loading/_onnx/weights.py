@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deploykit.loading import _onnx_packed
 from deploykit.loading._contract import Weight
-from deploykit.loading._onnx_packed import PACKED
+from deploykit.loading._onnx import packed
+from deploykit.loading._onnx.packed import PACKED
 
 #: Operators that hand a constant on, changed in nothing but its form.
 _HAND_ON = frozenset({"Cast", "Identity"})
@@ -58,11 +58,9 @@ def weights(graph: Any, folder: Path) -> Iterator[Weight]:
         elif node.op_type == "Mul" and first is not None and _widened(first, tensors.get(node.input[1])):
             constants[node.output[0]] = _Constant(first.tensor, tensors[node.input[1]])
         elif node.op_type == PACKED and all(name in tensors for name in node.input[1:] if name):
-            load = partial(_onnx_packed.real, node, tensors, folder)
-            stored = f"int{_onnx_packed.bits_of(node)}"
-            yield Weight(
-                node.name or f"{node.op_type}_{number}", node.input[1], _onnx_packed.shape_of(node), stored, load
-            )
+            load = partial(packed.real, node, tensors, folder)
+            stored = f"int{packed.bits_of(node)}"
+            yield Weight(node.name or f"{node.op_type}_{number}", node.input[1], packed.shape_of(node), stored, load)
         elif node.op_type == "QuantizeLinear" and first is not None:  # rounded when the model is loaded
             constants[node.output[0]] = first
         else:

@@ -10,7 +10,7 @@ from deploykit.core.extras import require
 from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer
 from deploykit.loading._nodes import GraphNode, NodeWeight, Values, digest_of, real
-from deploykit.loading._onnx_parts import attributes
+from deploykit.loading._onnx.parts import attributes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

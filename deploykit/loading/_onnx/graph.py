@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
-from deploykit.loading._onnx_parts import inner_graphs
+from deploykit.loading._onnx.parts import inner_graphs
 
 #: Domains of operators that come with the runtimes; those of extensions must be registered, which nothing here does.
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training"})
