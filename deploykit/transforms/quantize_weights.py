@@ -214,8 +214,8 @@ class QuantizeWeights(Transform):
         ),
         Parameter(
             "convolutions", "choice", "int8",
-            "How convolutions store their weights: 8 bits and a scale for each channel, 4 bits in TFLite files, or as "
-            "before.",
+            "How convolutions store their weights: 8 bits and a scale for each channel, or as before; 4 bits in TFLite "
+            "files, which left nothing of EfficientNet-Lite0.",
             choices=("int8", "int4", "float"),
         ),
         selection.setting("layers", "operator types", "stay float", "Names are those in the file that is quantized."),
