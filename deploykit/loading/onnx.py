@@ -15,7 +15,7 @@ from deploykit.loading._contract import Format, Parts, Saved, Summary, Weight
 from deploykit.loading._live import classes, keep
 from deploykit.loading._nodes import GraphNode, Values
 from deploykit.loading._onnx.graph import check_graph
-from deploykit.loading._onnx.kinds import KINDS
+from deploykit.loading._onnx.kinds import KINDS, seen
 from deploykit.loading._onnx.packed import PACKED, shape_of
 from deploykit.loading._onnx.shapes import inferred
 from deploykit.loading._onnx.tensors import all_tensors, check_tensor
@@ -63,19 +63,19 @@ class Onnx(Format):
     def matches(self, path: Path, head: bytes) -> bool:
         """The fields of a ModelProto: an IR version, then a graph or operator sets."""
         del path
-        version, seen = 0, set()
+        version, found = 0, set[int]()
         try:
             for number, wire, value in _wire.fields(memoryview(head)):
                 if _FIELDS.get(number) != wire:
                     return False
-                seen.add(number)
+                found.add(number)
                 if number == 1 and isinstance(value, int):
                     version = value
         except _wire.WireError as error:  # the head ends in the middle of a field
             if not error.needs:
                 return False
-            seen |= {error.field} - {0}
-        return 0 < version < 1 << 16 and bool(seen & {_GRAPH, _OPSETS}) and seen <= set(_FIELDS)
+            found |= {error.field} - {0}
+        return 0 < version < 1 << 16 and bool(found & {_GRAPH, _OPSETS}) and found <= set(_FIELDS)
 
     def takes(self, thing: object) -> bool:
         """A parsed model; it is known by its class."""
