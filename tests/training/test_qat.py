@@ -5,6 +5,7 @@ from deploykit.testing import work
 from deploykit.training.qat.kept import Kept
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("zeros", [False, True], ids=["dense", "pruned"])
 def test_training_is_that_of_tfmot(zeros):
     """Its quantizers, its wrappers: the same weights where it rounds the same; its PQAT for pruned models."""
