@@ -116,7 +116,7 @@ class _Keras(_Equalizing, KerasWeights):
         kernels = {(kernel.layer, kernel.part): kernel for kernel in self._read(model)}
         parts = self._parts([kernels[step.name, step.part] for step in steps])
         left = selection.excluded(job["exclude"], parts, "layer", self.types)
-        job.notes["normalization_absorbed"] = absorb(model.flat, {step.name for step in steps} - left)
+        job.notes["normalization_absorbed"] = list(absorb(model.flat, {step.name for step in steps} - left))
         ways, stay = dict[str, Callable[[], float]](), dict[str, str]()
         for step in steps:
             if step.name not in left:
