@@ -83,7 +83,8 @@ def ours(case: smaller.Case, folder: Path, cache: Path) -> None:
     }  # fmt: skip
     if labels is not None:
         shared = (dk.Step("prune_magnitude", _PRUNE), dk.Step("cluster_weights", {"clusters": 16}))
-        both |= {"aware": (dk.Step("quantize_aware", _AWARE),), "shared-dynamic": (*shared, dynamic)}
+        aware = dk.Step("quantize_aware", _AWARE)
+        both |= {"aware": (aware,), "shared-dynamic": (*shared, dynamic), "shared-aware": (*shared, aware)}
     tflite = {
         "static": (dk.Step("quantize_static"),), "half-dynamic": (*half, dynamic),
         "narrow": (dk.Step("quantize_weights", {"convolutions": "int4"}),),

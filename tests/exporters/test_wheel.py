@@ -77,7 +77,7 @@ def test_its_metadata_are_what_the_checkout_declares(wheel):
     assert {f"Requires-Dist: {requirement}" for requirement in project["dependencies"]} <= set(lines)
     extras = [line.partition(": ")[2] for line in lines if line.startswith("Provides-Extra")]
     assert set(extras) == project["optional-dependencies"].keys() - {"jupyter", "all"}
-    (tflite,) = [line for line in lines if "litert" in line]
+    (tflite,) = [line for line in lines if "ai-edge-litert" in line]
     assert re.fullmatch(
         r"Requires-Dist: ai-edge-litert>=\S+; \(sys_platform != 'win32'\) and extra == 'tflite'", tflite
     )

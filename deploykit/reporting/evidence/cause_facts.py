@@ -125,7 +125,7 @@ def calibrated(facts: CauseFacts) -> Recipe | None:
     for technique in TRANSFORMS.all():
         ours = [v for v in technique.variants if v.produces == facts.row.format]
         values = technique.complete({})
-        if any("calibration" in v.needs and "int8" in v.effects(values) for v in ours):
+        if any("calibration" in v.needs and v.effects(values) >= {"int8", "fully quantized"} for v in ours):
             if any(s.technique == technique.name for s in facts.recipe.steps):
                 return None
             kept = [s for s in facts.recipe.steps if "quantized" not in effects_of(s)]
