@@ -35,7 +35,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "06_batch": {"launches": 2, "max_drop": 0.05, "space": "small.json"},
     "07_smaller_models": {"launches": 2, "max_drop": 0.05},
     "08_serving": {"launches": 2, "max_drop": 0.05, "requests": 50},
-    "09_fewer_bits": {"launches": 2, "max_drop": 0.05, "epochs": 1, "train_examples": 1000},
+    "09_fewer_bits": {
+        "launches": 2,
+        "max_drop": 0.05,
+        "epochs": 1,
+        "train_examples": 1000,
+        "runtimes": "onnxruntime",
+    },
 }
 #: Both ways from Keras, and pruning with one short epoch.
 _PRUNE = {"technique": "prune_magnitude", "parameters": {"sparsity": 0.5, "epochs": 1, "train_examples": 1000}}

@@ -53,6 +53,7 @@ class TestTechniques(TechniqueConformance):
         return request.param
 
 
+@pytest.mark.long
 class TestVariants(VariantConformance):
     @pytest.fixture(params=VARIANTS, ids="-".join)
     def case(self, request):

@@ -12,7 +12,7 @@ import pytest
 from deploykit.testing import models
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06_batch.ipynb"
-pytestmark = pytest.mark.notebook
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

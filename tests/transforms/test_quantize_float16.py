@@ -12,6 +12,8 @@ from deploykit.loading.onnx import ADAPTER as ONNX
 from deploykit.testing import work
 from tests.surgery import graphs
 
+pytestmark = pytest.mark.long
+
 TYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 

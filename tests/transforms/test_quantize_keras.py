@@ -13,6 +13,8 @@ from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.loading.keras import ADAPTER as KERAS
 from deploykit.testing import work
 
+pytestmark = pytest.mark.long
+
 
 def tensors(path):
     """Tensors of the dense layers of a file, in order, by the group of the layer."""

@@ -12,6 +12,8 @@ from deploykit.core.errors import CandidateError, SettingError
 from deploykit.data.dataset import Dataset
 from deploykit.testing import work
 
+pytestmark = pytest.mark.long
+
 #: A layer whose last channel is a thousand times as large as the others, which one scale for the layer wipes out,
 #: between two that bear 8 bits.
 GRAPH = """<ir_version: 8, opset_import: ["": 17]> network (float[N, 24] x) => (float[N, 6] y) {

@@ -20,6 +20,8 @@ from deploykit.testing import work
 from deploykit.transforms._contract import TRANSFORMS
 from tests.surgery import graphs
 
+pytestmark = pytest.mark.long
+
 
 def saved(name, folder):
     model = graphs.graph(name)
