@@ -204,8 +204,9 @@ class _Onnx(_Aware):
 
         file, said = job.source / _FILE, job.notes["names"]
         fresh = distinct([*said["inputs"], *said["outputs"]])  # tensors of a graph have names of their own
-        inputs = dict(zip(said["inputs"], fresh, strict=False))
-        outputs = dict(zip(said["outputs"], fresh[len(inputs) :], strict=True))
+        count = len(said["inputs"])
+        inputs = dict(zip(said["inputs"], fresh[:count], strict=True))
+        outputs = dict(zip(said["outputs"], fresh[count:], strict=True))
         taken, given = tflite.ends(file.read_bytes())
         names = {taken[said["inputs"][name]]: new for name, new in inputs.items()}
         names |= {given[said["outputs"][name]]: new for name, new in outputs.items()}
