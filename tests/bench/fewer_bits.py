@@ -235,20 +235,14 @@ def main() -> None:
             folder = Path(temporary)
             for name in [name for name in _MAKERS if name not in arguments.without]:
                 began = time.perf_counter()
-                _child(name, case, folder, cache)
+                smaller.child(__file__, name, case, folder, cache)
                 print(f"{title}, {name.replace('_', ' ')}: made in {time.perf_counter() - began:.0f} s", flush=True)
-            launches = [json.loads(_child("launch", case, folder, cache)) for _ in range(arguments.launches)]
+            launches = [
+                json.loads(smaller.child(__file__, "launch", case, folder, cache)) for _ in range(arguments.launches)
+            ]
             report(title, case, folder, launches)
     if not arguments.only or "smallest" in arguments.only:
         smallest(cache)
-
-
-def _child(step: str, case: smaller.Case, folder: Path, cache: Path) -> str:
-    command = [sys.executable, __file__, "--child", step, case.to_json(), str(folder), str(cache)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{step} failed:\n{done.stderr[-3000:]}")
-    return done.stdout
 
 
 def _run_child(step: str, text: str, folder: str, cache: str) -> None:

@@ -314,8 +314,9 @@ def _ratio(launches: list[dict[str, float]], slow: str, fast: str) -> str:
     return f"{statistics.mean(ratios):.2f}× ± {half:.2f}"
 
 
-def _child(step: str, case: Case, folder: Path, cache: Path) -> str:
-    command = [sys.executable, __file__, "--child", step, case.to_json(), str(folder), str(cache)]
+def child(script: str, step: str, case: Case, folder: Path, cache: Path) -> str:
+    """What a step of a script prints that runs in a process of its own."""
+    command = [sys.executable, script, "--child", step, case.to_json(), str(folder), str(cache)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{step} failed:\n{done.stderr[-3000:]}")
@@ -357,9 +358,11 @@ def main() -> None:
         folder = Path(temporary)
         for name in [name for name in _MAKERS if name not in arguments.without]:
             began = time.perf_counter()
-            _child(name, case, folder, arguments.cache)
+            child(__file__, name, case, folder, arguments.cache)
             print(f"{name.replace('_', ' ')}: made in {time.perf_counter() - began:.0f} s", flush=True)
-        launches = [json.loads(_child("launch", case, folder, arguments.cache)) for _ in range(arguments.launches)]
+        launches = [
+            json.loads(child(__file__, "launch", case, folder, arguments.cache)) for _ in range(arguments.launches)
+        ]
         _report(case, folder, launches)
 
 
