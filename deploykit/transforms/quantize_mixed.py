@@ -203,7 +203,7 @@ class _OnnxRuntime(Variant):
         if costs[1] > job["ratio"] * costs[0]:
             _missed(job, costs[1] / costs[0], left=len(free) < len(found))
         wanted = onnx_loss.answers(work.model, work.examples)
-        lost = [mixed.damage_of(partial(work.made, found, some), wanted, work.examples) for some in (bits, uniform)]
+        lost = [mixed.damage_of(partial(work.made, found, some), wanted, work.examples)[0] for some in (bits, uniform)]
         # Operators by themselves do not show what they do together.
         if lost[1] <= lost[0] and costs[2] <= job["ratio"] * costs[0]:
             bits, lost = uniform, lost[1:] * 2
@@ -211,6 +211,8 @@ class _OnnxRuntime(Variant):
             "bits": {o.name: bits.get(o.name, _FLOAT) for o in found},
             "damage": [float(f"{value:.3g}") for value in lost],
         }
+        if problems := {o.name: o.problem for o in found if o.problem}:
+            job.notes["not_quantized"] = problems
         job.notes[UNITS] = self._written(job, work, found, bits)
 
     def _written(

@@ -47,6 +47,7 @@ class Operator(Plain):
         damage: What the outputs lose when it alone is quantized, as a share of their variance.
         narrow: The same with weights of 4 bits and float activations; None where that was not tried.
         seconds: What it takes in float.
+        problem: Why it cannot be quantized, "" where it can.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Operator(Plain):
     damage: float = 0.0
     narrow: float | None = None
     seconds: float = 0.0
+    problem: str = ""
 
     def loses(self, bits: int) -> float:
         """What the outputs lose to a number of bits; `RUINED` where it cannot have them."""
@@ -111,11 +113,12 @@ def measured(
     known = []
     for number, operator in enumerate(found):
         stay = {*left, *names} - {operator.name}
-        damage = damage_of(partial(quantized, model, quantizer, types, stay), wanted, examples)
+        damage, problem = damage_of(partial(quantized, model, quantizer, types, stay), wanted, examples)
         few = None
         if operator.name in packable:
-            few = damage_of(partial(packed, model, {operator.name}), wanted, examples)
-        known.append(replace(operator, damage=damage, narrow=few, seconds=times.get(operator.name, 0.0)))
+            few, _ = damage_of(partial(packed, model, {operator.name}), wanted, examples)
+        seconds = times.get(operator.name, 0.0)
+        known.append(replace(operator, damage=damage, narrow=few, seconds=seconds, problem=problem))
         examples.report(number + 1, len(found), "quantizing operators one by one")
     return known
 
@@ -128,15 +131,16 @@ def quantized(model: Any, quantizer: Quantizer, types: Sequence[str], left: Coll
     return made.model.model
 
 
-def damage_of(make: Callable[[], Any], wanted: dict[str, NDArray[Any]], examples: Examples) -> float:
-    """What a model loses of the wanted answers, as a share of their variance; see `RUINED`."""
+def damage_of(make: Callable[[], Any], wanted: dict[str, NDArray[Any]], examples: Examples) -> tuple[float, str]:
+    """What a model loses of the wanted answers, as a share of their variance; what is wrong where that is `RUINED`."""
     try:
-        return min(loss(wanted, answers(make(), examples)), RUINED)
+        lost = loss(wanted, answers(make(), examples))
     except MemoryError:
         raise
-    except Exception:  # whatever ONNX Runtime's tools stumble over stays float
+    except Exception as error:  # whatever ONNX Runtime's tools stumble over stays float
         traceback.print_exc()  # into the log of the task
-        return RUINED
+        return RUINED, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return (lost, "") if lost < RUINED else (RUINED, "its answers are not finite then")
 
 
 def packed(model: Any, names: set[str]) -> Any:
