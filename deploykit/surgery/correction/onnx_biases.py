@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.extras import require
 from deploykit.surgery.correction.biases import Corrected, along, error, share
 from deploykit.surgery.onnx_session import opened
+from deploykit.surgery.onnx_wires import Wires
 from deploykit.surgery.quantization.graphs import CONVERSIONS
 from deploykit.surgery.reconstruction.linear import solved
 from deploykit.surgery.reconstruction.onnx_linear import linear
@@ -167,7 +168,7 @@ class _Beside(Walk):
             self.forget()
 
 
-class _Places:
+class _Places(Wires):
     """Where the biases of a graph are, and what shifts them.
 
     Args:
@@ -178,14 +179,7 @@ class _Places:
     """
 
     def __init__(self, model: Any) -> None:
-        self._graph = model.graph
-        self._constants = {t.name: t for t in self._graph.initializer}
-        self._makers = {name: node for node in self._graph.node for name in node.output}
-        self._reads: dict[str, list[Any]] = {}
-        for node in self._graph.node:
-            for name in node.input:
-                self._reads.setdefault(name, []).append(node)
-        self._outputs = {value.name for value in self._graph.output}
+        super().__init__(model)
         self._added: dict[str, list[Any]] = {}
         self.constants: dict[str, Any] = {}
 
@@ -251,17 +245,10 @@ class _Places:
         readers = self._reads.get(name, [])
         return readers[0] if len(readers) == 1 and name not in self._outputs else None
 
-    def _value(self, name: str) -> NDArray[Any]:
-        found: NDArray[Any] = require("onnx.numpy_helper", "").to_array(self._constants[name])
-        return found
-
     def _store(self, name: str, values: NDArray[Any]) -> None:
-        tensor = require("onnx.numpy_helper", "").from_array(values, name)
-        if name not in self._constants:
-            self._constants[name] = self._graph.initializer.add()
-        self._constants[name].CopyFrom(tensor)
+        super()._store(name, values)
         if name in self.constants:
-            self.constants[name].CopyFrom(tensor)
+            self.constants[name].CopyFrom(self._constants[name])
 
     def _shift(self, name: str, shift: NDArray[Any]) -> NDArray[Any]:
         old = self._value(name)

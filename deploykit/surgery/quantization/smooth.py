@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.loading._onnx.parts import STANDARD, attributes
-from deploykit.surgery.channels.onnx_axes import captured
 from deploykit.surgery.onnx_session import opened
+from deploykit.surgery.onnx_wires import Wires
 from deploykit.surgery.quantization.calibration import Batch
 
 if TYPE_CHECKING:
@@ -114,22 +114,15 @@ def smooth(model: Any, reach: Mapping[str, NDArray[Any]], strength: float) -> Sm
     return made
 
 
-class _Graph:
-    """A graph whose constants are changed.
+class _Graph(Wires):
+    """A graph in which channels are divided.
 
     Args:
         model: A ``ModelProto``.
     """
 
     def __init__(self, model: Any) -> None:
-        self._graph = model.graph
-        self._constants = {t.name: t for t in self._graph.initializer}
-        self._makers = {name: node for node in self._graph.node for name in node.output}
-        self._reads: dict[str, list[Any]] = {}
-        for node in self._graph.node:
-            for name in (*node.input, *captured(node)):
-                self._reads.setdefault(name, []).append(node)
-        self._outputs = {value.name for value in self._graph.output}
+        super().__init__(model)
         self._added: dict[str, Any] = {}
 
     def rows(self, product: Any) -> NDArray[Any]:
@@ -186,19 +179,18 @@ class _Graph:
         """Divide a constant, the channels of which are its last axis, or its columns."""
         values = self._value(node.input[place])
         turned = kind == "columns" and node.op_type == "Gemm" and attributes(node).get("transB", 0)
-        self._store(node.input[place], values / (scale[:, None] if turned else scale))
+        self._store(node.input[place], (values / (scale[:, None] if turned else scale)).astype(values.dtype))
 
     def multiply(self, product: Any, scale: NDArray[Any]) -> None:
         """Multiply the weights of a product; another node that reads them keeps its own."""
         name = product.input[1]
         values = self._value(name)
         turned = product.op_type == "Gemm" and attributes(product).get("transB", 0)
-        new = values * (scale if turned else scale[:, None])
+        new = (values * (scale if turned else scale[:, None])).astype(values.dtype)
         if len(self._reads[name]) > 1:
             self._reads[name].remove(product)
             name = product.input[1] = f"{name}/{product.name}{DIVIDES}"
             self._reads[name] = [product]
-            self._constants[name] = self._graph.initializer.add()
         self._store(name, new)
 
     def divide(self, tensor: str, nodes: Iterable[Any], scale: NDArray[Any]) -> None:
@@ -226,16 +218,6 @@ class _Graph:
                 value = self._graph.value_info.add()
                 value.CopyFrom(known[tensor])
                 value.name = node.output[0]
-
-    def _value(self, name: str) -> NDArray[Any]:
-        found: NDArray[Any] = require("onnx.numpy_helper", "").to_array(self._constants[name])
-        return found
-
-    def _store(self, name: str, values: NDArray[Any]) -> None:
-        import numpy as np
-
-        tensor = require("onnx.numpy_helper", "").from_array(values.astype(np.float32), name)
-        self._constants[name].CopyFrom(tensor)
 
 
 @dataclass(frozen=True)
