@@ -12,7 +12,7 @@ from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition, SameSignature
 from deploykit.transforms._contract import QUANTIZE, UNITS, Need, Stage, Transform, TransformJob, Variant
-from deploykit.transforms._quantizing import settings, stages
+from deploykit.transforms._quantizing import rounding, settings, stages
 
 #: Types of activations, and how ONNX Runtime calls them.
 _KINDS = {"uint8": "QUInt8", "int8": "QInt8", "uint16": "QUInt16", "int16": "QInt16"}
@@ -104,6 +104,7 @@ class _OnnxRuntime(Variant):
         "activations",
         "reduce_range",
         "smooth",
+        "rounding",
         "correction",
         "exclude",
     )
@@ -154,15 +155,20 @@ class _OnnxRuntime(Variant):
         return stages.static(parameters["calibration"], smooth=parameters["smooth"])
 
     def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
-        """Nothing but for corrections: a stage has measured the ranges."""
-        return frozenset() if parameters["correction"] == "none" else frozenset({"calibration"})
+        """Nothing but for corrections and rounding: a stage has measured the ranges."""
+        reads = parameters["correction"] != "none" or parameters["rounding"] != "nearest"
+        return frozenset({"calibration"} if reads else ())
 
     def unable(self, parameters: dict[str, Any]) -> str:
         """Integer operators have 8-bit activations, and cannot be walked in float."""
+        if parameters["rounding"] != "nearest" and parameters["correction"] == "weights":
+            return 'correction="weights" rounds the weights itself: use correction="bias", or rounding="nearest"'
         if parameters["form"] == "qdq":
             return ""
         if parameters["activations"] in _WIDE:
             return 'there are no integer operators with 16-bit activations: use form="qdq"'
+        if parameters["rounding"] != "nearest":
+            return 'rounding is learned between pairs of conversions: use form="qdq", or rounding="nearest"'
         if parameters["correction"] == "none":
             return ""
         return 'corrections need pairs of conversions around layers: use form="qdq", or correction="none"'
@@ -194,6 +200,8 @@ class _OnnxRuntime(Variant):
             qoperator=job["form"] == "qoperator",
             ranges=ranges,
         )
+        if job["rounding"] == "learned":
+            rounding.learn(job, stages.graph(job.source))
         if job["correction"] != "none":
             _correct(job)
 
@@ -275,6 +283,7 @@ class QuantizeStatic(Transform):
             maximum=1.0,
             step=0.05,
         ),
+        settings.ROUNDING,
         Parameter(
             "correction",
             "choice",

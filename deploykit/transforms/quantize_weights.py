@@ -16,6 +16,8 @@ from deploykit.transforms._quantizing import settings, stages
 
 #: Bits of a weight of a convolution, by the setting.
 _BITS = {"float": 0, "int4": 4, "int8": 8}
+#: Ways to round that read calibration examples.
+_READING = frozenset({"gptq", "learned"})
 #: Bytes of a scale, and of a zero point that is not whole.
 _SCALE = 4.0
 
@@ -32,7 +34,7 @@ class _FewBits(Variant):
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Calibration examples where rounding reads them."""
-        return frozenset({"calibration"}) if parameters["method"] == "gptq" else frozenset()
+        return frozenset({"calibration"}) if parameters["method"] in _READING else frozenset()
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Weights of fewer bits."""
@@ -117,9 +119,9 @@ class _Onnx(_FewBits):
 
         model = stages.graph(job.source)
         batches: Iterable[Any] = ()
-        if job["method"] == "gptq":
+        if job["method"] in _READING:
             inputs, _ = signature(model, job.source)
-            batches = calibration.Batches(job.examples, inputs, runner(model), 8, job.notes)
+            batches = calibration.Batches(job.examples, inputs, runner(model), calibration.BATCH, job.notes)
         how = rounding.FewBits(
             job["bits"], int(job["block"]), job["symmetric"], job["method"], bool(_BITS[job["convolutions"]]),
             job["compute"] == "int8",
@@ -144,9 +146,9 @@ class _TFLite(_FewBits):
 
     def unable(self, parameters: dict[str, Any]) -> str:
         """The quantizer has other ways to round."""
-        return (
-            "TFLite files are rounded by rtn or gptq" if parameters["method"] == "hqq" else super().unable(parameters)
-        )
+        if parameters["method"] in ("hqq", "learned"):
+            return "TFLite files are rounded by rtn or gptq"
+        return super().unable(parameters)
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """What takes longer than float32."""
@@ -201,9 +203,11 @@ class QuantizeWeights(Transform):
         Parameter(
             "method", "choice", "rtn",
             "How weights are rounded: to the nearest value (rtn); with zero points that are not whole, moved to where "
-            "few weights are far off (hqq, for ONNX files; it is never symmetric); or one input after the other, so "
-            "that later weights make up for the errors of earlier ones on calibration data (gptq).",
-            choices=("rtn", "hqq", "gptq"),
+            "few weights are far off (hqq, for ONNX files; it is never symmetric); one input after the other, so that "
+            "later weights make up for the errors of earlier ones on calibration data (gptq); or each down or up, "
+            "whichever leaves what the layer gives nearest on calibration data (learned, for ONNX files; convolutions "
+            "as well).",
+            choices=("rtn", "hqq", "gptq", "learned"),
         ),
         Parameter(
             "compute", "choice", "float32",

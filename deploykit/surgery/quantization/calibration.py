@@ -16,6 +16,8 @@ from deploykit.sandbox.task import Report
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Examples a batch where the model leaves it free: the outputs of all layers of one batch are held at once.
+BATCH = 8
 #: One batch by the file's own input names, in its dtypes.
 Batch = dict[str, "NDArray[Any]"]
 #: Runs the model that is calibrated: inputs by name to outputs by name.

@@ -15,10 +15,12 @@ from deploykit.core.extras import require
 from deploykit.loading._onnx.parts import attributes
 from deploykit.sandbox.task import Report
 from deploykit.surgery import selection
-from deploykit.surgery.quantization import graphs, prepare, rounding, stored
-from deploykit.surgery.quantization.moments import Moments
+from deploykit.surgery.quantization import graphs, learned, prepare, rounding, stored
+from deploykit.surgery.quantization.moments import Moments, key
 from deploykit.surgery.quantization.rounding import FewBits
 from deploykit.surgery.quantization.write import parts_of
+from deploykit.surgery.reconstruction.linear import Linear
+from deploykit.surgery.reconstruction.onnx_linear import linear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,11 +69,13 @@ def pack(
     if not chosen:
         raise _nothing(stays, before)
     with graphs.failures("quantize"):
-        packed_in(model, chosen, how, report, batches)
+        told = packed_in(model, chosen, how, report, batches)
         require("onnx", "").save(model, str(target))
         prepare.check_opens(target)
     if stays:
         notes["stays_float"] = stays
+    if told:
+        notes["rounding"] = learned.notes(told)
     packed = [part for part in parts if part.name in chosen]
     notes["packed"] = {kind: sum(p.type == kind for p in packed) for kind in sorted({p.type for p in packed})}
     return selection.units(packed, set())
@@ -79,7 +83,7 @@ def pack(
 
 def packed_in(
     model: Any, chosen: set[str], how: FewBits, report: Report, batches: Iterable[Mapping[str, NDArray[Any]]] = ()
-) -> None:
+) -> dict[str, float]:
     """Pack the weights of some nodes of a prepared model; see `pack`.
 
     Args:
@@ -88,11 +92,15 @@ def packed_in(
         how: How weights are packed.
         report: Called with the progress in layers.
         batches: Calibration inputs.
+
+    Returns:
+        Where rounding was learned, how much of the error of the nearest values is left, by the names of nodes.
     """
     _products(model.graph, chosen)
-    _pack(model, chosen, how, report, batches)
+    told = _pack(model, chosen, how, report, batches)
     stored.fold(model)
     _tidy(model)
+    return told
 
 
 def _nothing(stays: Mapping[str, str], before: set[str]) -> UnsupportedModelError:
@@ -156,25 +164,39 @@ def _products(graph: Any, chosen: set[str]) -> None:
     graph.node.extend(nodes)
 
 
+def _read(model: Any, chosen: set[str], how: FewBits, batches: Iterable[Mapping[str, NDArray[Any]]]) -> Moments:
+    """What the chosen layers read, where the method asks for it."""
+    kinds = {"gptq": ("MatMul",), "learned": ("Conv", "MatMul")}.get(how.method, ())
+    to_array = require("onnx.numpy_helper", "").to_array
+    constants = {i.name: i for i in model.graph.initializer}
+    layers: dict[str, Linear] = {}
+    for node in model.graph.node:
+        if node.name in chosen and node.op_type in kinds:
+            layer = linear(node, {node.input[1]: to_array(constants[node.input[1]])})
+            layers |= {key(node): layer} if layer is not None else {}
+    return Moments(model, layers, batches, parted=how.method == "learned")
+
+
 def _pack(
     model: Any, chosen: set[str], how: FewBits, report: Report, batches: Iterable[Mapping[str, NDArray[Any]]]
-) -> None:
+) -> dict[str, float]:
     graph = model.graph
-    rows = {i.name: int(i.dims[0]) for i in graph.initializer if len(i.dims) == 2}
-    products = [n for n in graph.node if n.name in chosen and n.op_type == "MatMul"]
-    read = Moments(model, {n.input[0]: rows[n.input[1]] for n in products}, batches)
+    read = _read(model, chosen, how, batches)
     packed: dict[str, list[Any]] = {}
+    told: dict[str, float] = {}
     for node in graph.node:
         if node.name not in chosen:
             continue
         if node.op_type == "MatMul":
-            packed[node.name] = rounding.METHODS[how.method](graph, node, how, read)
+            packed[node.name] = rounding.METHODS[how.method](graph, node, how, read, told)
         else:
-            packed[node.name] = [stored.pack(graph, node, _channels(node)), node]
+            chosen_by = rounding.convolution(node, how, read, told)
+            packed[node.name] = [stored.pack(graph, node, _channels(node), chosen_by), node]
         report(len(packed), len(chosen), "layers")
     nodes = [new for node in graph.node for new in packed.get(node.name, [node])]
     graph.ClearField("node")
     graph.node.extend(nodes)
+    return told
 
 
 def _channels(node: Any) -> int:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: deploykit's name of a method → ONNX Runtime's.
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
-#: Examples a batch where the model leaves it free: the outputs of all layers of one batch are held at once.
-_BATCH = 8
 
 
 def extremes(graph: Path, data: Dataset, notes: dict[str, Any], report: Report) -> str:
@@ -134,7 +132,7 @@ def batches_for(graph: Path, data: Dataset, notes: dict[str, Any], report: Repor
 
 def _batches(graph: Path, data: Dataset, notes: dict[str, Any]) -> calibration.Batches:
     inputs, _ = signature(require("onnx", "").load(str(graph), load_external_data=False), graph)
-    return calibration.Batches(data, inputs, runner(graph, quiet=False), _BATCH, notes)
+    return calibration.Batches(data, inputs, runner(graph, quiet=False), calibration.BATCH, notes)
 
 
 class _One:

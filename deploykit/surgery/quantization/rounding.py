@@ -5,12 +5,15 @@ The weights of each output are cut into blocks with a scale each. A weight is ``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.surgery.quantization.moments import Moments
+from deploykit.surgery.quantization import learned as learning
+from deploykit.surgery.quantization.moments import Moments, key
+from deploykit.surgery.quantization.stored import Rounding
+from deploykit.surgery.reconstruction.onnx_linear import linear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,18 +53,20 @@ class FewBits:
         return _INT8 if self.integers else 0
 
 
-#: A way to round: graph, MatMul, how, what products read → the nodes in the place of the MatMul.
-Method = Callable[[Any, Any, FewBits, Moments], list[Any]]
+#: What rounding tells: the name of a layer → how much of the error of the nearest values is left in what it gives.
+Told = MutableMapping[str, float]
+#: A way to round: graph, MatMul, how, what products read, what it tells → the nodes in the place of the MatMul.
+Method = Callable[[Any, Any, FewBits, Moments, Told], list[Any]]
 
 
-def nearest(graph: Any, node: Any, how: FewBits, _read: Moments) -> list[Any]:
+def nearest(graph: Any, node: Any, how: FewBits, _read: Moments, _told: Told) -> list[Any]:
     """Each weight to the nearest value of its block: ONNX Runtime's own quantizer."""
     module = require("onnxruntime.quantization.matmul_nbits_quantizer", "")
     config = module.DefaultWeightOnlyQuantConfig(how.block, how.symmetric, how.level or None, bits=how.bits)
     return list(module.DefaultWeightOnlyQuantizer(config).quantize(node, [graph]))
 
 
-def gptq(graph: Any, node: Any, how: FewBits, read: Moments) -> list[Any]:
+def gptq(graph: Any, node: Any, how: FewBits, read: Moments, _told: Told) -> list[Any]:
     """One input after the other, later ones making up for the errors of earlier ones (Frantar 2022).
 
     ONNX Runtime has a GPTQ as well, which reads zeros of a triangular matrix where the errors should be passed on
@@ -71,7 +76,7 @@ def gptq(graph: Any, node: Any, how: FewBits, read: Moments) -> list[Any]:
 
     bits, block = how.bits, how.block
     weight = _weight(graph, node).astype(np.float64)
-    curvature = read[node.input[0]].copy()
+    curvature = read[key(node)][0].copy()
     unused = np.diag(curvature) == 0
     weight[unused], curvature[unused, unused] = 0.0, 1.0
     curvature[np.diag_indices_from(curvature)] += _DAMPING * np.diag(curvature).mean()
@@ -90,10 +95,52 @@ def gptq(graph: Any, node: Any, how: FewBits, read: Moments) -> list[Any]:
             rows[i:] -= np.outer(passed[place, place : start + len(rows)], errors[i])
         behind = start + len(rows)
         weight[behind:] -= passed[start:behind, behind:].T @ errors
-    rest = whole[len(weight) :]  # of the last block, which nothing reads: zero in what it stands for
-    rest[:] = zeros[-1]
-    packed = np.ascontiguousarray(whole.T).reshape(-1, block)
-    return _node(graph, node, how, packed, scales.T, None if how.symmetric else _bytes(zeros.T, bits))
+    return _blocks(graph, node, how, whole[: len(weight)], scales, zeros)
+
+
+def learned(graph: Any, node: Any, how: FewBits, read: Moments, told: Told) -> list[Any]:
+    """Each weight down or up, so that what the layer gives stays nearest; see `learned`."""
+    import numpy as np
+
+    weight = _weight(graph, node)
+    layer = linear(node, {node.input[1]: weight})
+    if layer is None or learning.too_large(layer):
+        return nearest(graph, node, how, read, told)
+    grids = [
+        _grid(weight[start : start + how.block].astype(np.float64), how.bits, symmetric=how.symmetric)
+        for start in range(0, len(weight), how.block)
+    ]
+    scales, zeros = (np.stack(values) for values in zip(*grids, strict=True))
+    each, zero = (np.repeat(values, how.block, 0)[: len(weight)] for values in (scales, zeros))
+    whole, told[node.name] = learning.rounded(layer, weight / each + zero, each, read, 0, 2**how.bits - 1)
+    return _blocks(graph, node, how, whole, scales, zeros)
+
+
+def convolution(node: Any, how: FewBits, read: Moments, told: Told) -> Rounding | None:
+    """How the weights of a convolution are rounded to integers; None where that is to the nearest ones."""
+    if how.method != "learned":
+        return None
+
+    def rounding(places: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
+        layer = linear(node, {node.input[1]: places})
+        if layer is None or learning.too_large(layer):
+            return learning.nearest(places, -127, 127)
+        whole, told[node.name] = learning.rounded(layer, places, scale, read, -127, 127)
+        return whole
+
+    return rounding
+
+
+def _blocks(
+    graph: Any, node: Any, how: FewBits, whole: NDArray[Any], scales: NDArray[Any], zeros: NDArray[Any]
+) -> list[Any]:
+    """A MatMulNBits instead of a MatMul; scales and zero points have the shape (blocks, outputs)."""
+    import numpy as np
+
+    filled = np.repeat(zeros, how.block, 0)  # of the last block's end, which nothing reads: zero in what it stands for
+    filled[: len(whole)] = whole
+    packed = np.ascontiguousarray(filled.astype(np.uint8).T).reshape(-1, how.block)
+    return _node(graph, node, how, packed, scales.T, None if how.symmetric else _bytes(zeros.T, how.bits))
 
 
 def _grid(rows: NDArray[Any], bits: int, *, symmetric: bool) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -116,7 +163,7 @@ def _stored(scale: NDArray[Any]) -> NDArray[Any]:
     return np.where(scale == 0, 1.0, scale).astype(np.float32).astype(np.float64)
 
 
-def hqq(graph: Any, node: Any, how: FewBits, _read: Moments) -> list[Any]:
+def hqq(graph: Any, node: Any, how: FewBits, _read: Moments, _told: Told) -> list[Any]:
     """Zero points, which need not be whole, moved to where few weights are far off (Badri and Shaji 2023).
 
     The steps and their settings are those of ONNX Runtime's quantizer, which takes PyTorch for them.
@@ -198,4 +245,4 @@ def _node(
 
 
 #: The setting's name of each.
-METHODS: dict[str, Method] = {"rtn": nearest, "hqq": hqq, "gptq": gptq}
+METHODS: dict[str, Method] = {"rtn": nearest, "hqq": hqq, "gptq": gptq, "learned": learned}

@@ -7,6 +7,7 @@ and a Mul compute the same numbers, and are folded when the file is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
@@ -16,18 +17,21 @@ from deploykit.surgery.quantization import graphs
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Rounds to whole numbers from -127 to 127: weights divided by their scale, and the scale → whole numbers.
+Rounding = Callable[["NDArray[Any]", "NDArray[Any]"], "NDArray[Any]"]
 #: The number of float32 among the types of a file.
 _FLOAT = 1
 #: What is put behind the name of a weight for its integers, their scales, and the same numbers in float32.
 _WHOLE, _SCALE, _WIDE, _REAL = "_int8", "_int8_scale", "_int8_wide", "_int8_real"
 
 
-def per_channel(values: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def per_channel(values: NDArray[Any], axis: int, rounding: Rounding | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
     """Weights as integers from -127 to 127, with the largest of each channel at one end.
 
     Args:
         values: float32, of any shape.
         axis: The axis of the channels.
+        rounding: What rounds; to the nearest values by default.
 
     Returns:
         The integers, int8, and a scale for each channel, float32; 1 where all weights are zero.
@@ -37,21 +41,23 @@ def per_channel(values: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[
     others = tuple(i for i in range(values.ndim) if i != axis)
     largest = np.abs(values).max(others, keepdims=True)
     scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
-    whole = np.clip(np.round(values / scale), -127, 127).astype(np.int8)
+    places = values / scale
+    whole = (np.clip(np.round(places), -127, 127) if rounding is None else rounding(places, scale)).astype(np.int8)
     return whole, scale.reshape(-1)
 
 
-def pack(graph: Any, node: Any, axis: int) -> Any:
+def pack(graph: Any, node: Any, axis: int, rounding: Rounding | None = None) -> Any:
     """Let a node read its weights as int8, with a scale for each channel; gives the node that must come before it.
 
     Args:
         graph: The graph; it gets the integers and the scales. The weights stay in it, since others may read them.
         node: The node, changed in place; its second input is a constant.
         axis: The axis of the channels.
+        rounding: What rounds; to the nearest values by default.
     """
     numpy_helper, helper = require("onnx.numpy_helper", ""), require("onnx.helper", "")
     weight = next(i for i in graph.initializer if i.name == node.input[1])
-    whole, scale = per_channel(numpy_helper.to_array(weight), axis)
+    whole, scale = per_channel(numpy_helper.to_array(weight), axis, rounding)
     base = f"{node.name}/{weight.name}"
     for values, end in ((whole, _WHOLE), (scale, _SCALE)):
         graph.initializer.append(numpy_helper.from_array(values, base + end))

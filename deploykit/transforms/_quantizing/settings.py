@@ -33,6 +33,16 @@ OPERATORS = Parameter(
     "nearly the same speed.",
     choices=("all", "conv_matmul"),
 )
+ROUNDING = Parameter(
+    "rounding",
+    "choice",
+    "nearest",
+    "Where weights go on the grid of integers: to the nearest value, or each down or up, whichever leaves what its "
+    "layer gives nearest on the calibration data (learned): more accurate at the same size and speed, most where "
+    "scales are coarse, and it takes longer to build. A layer keeps the nearest values where learning does not help on "
+    "batches that it has not seen.",
+    choices=("nearest", "learned"),
+)
 REDUCE_RANGE = Parameter(
     "reduce_range",
     "bool",
