@@ -37,6 +37,17 @@ def _has(item, marker):
     return item.get_closest_marker(marker) is not None
 
 
+#: Folders whose tests are of numbers, graphs and texts, which the Python they run on does not change.
+_SAME_ON_EVERY_PYTHON = ("converters", "planning", "surgery", "training", "transforms")
+
+
+def pytest_itemcollected(item):
+    """Leave these folders out of the quick part, without saying that each of their tests takes long."""
+    folder = item.path.relative_to(_ROOT / "tests").parts[0]
+    if folder in _SAME_ON_EVERY_PYTHON and not _has(item, "long"):
+        item.add_marker(pytest.mark.long(seconds=0))
+
+
 @pytest.hookimpl(trylast=True)  # when -m has left out what it does
 def pytest_collection_modifyitems(config, items):
     """Without a browser its tests are left out, said in red at the end; in CI that is an error.
@@ -44,7 +55,10 @@ def pytest_collection_modifyitems(config, items):
     Where several processes share the files, those that take long come first, so that none is left with one at the end.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
-        long = Counter(item.path for item in items if _has(item, "long"))
+        long = Counter()
+        for item in items:
+            if (mark := item.get_closest_marker("long")) is not None:
+                long[item.path] += mark.kwargs.get("seconds", 1)
         items.sort(key=lambda item: -long[item.path])
     browser = [item for item in items if _has(item, "browser")]
     if not browser or any(map(shutil.which, BROWSERS)):

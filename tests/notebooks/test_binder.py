@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = "notebooks/01_quickstart.ipynb"
-pytestmark = pytest.mark.notebook
+pytestmark = pytest.mark.long
 
 
 def test_what_repo2docker_will_do(sources):

@@ -11,13 +11,13 @@ import deploykit as dk
 from docs.tools import notebooks
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-pytestmark = pytest.mark.notebook
 
 
 def test_every_notebook_is_tested():
     assert {p.stem for p in NOTEBOOKS.glob("[0-9]*.ipynb")} == set(notebooks.SMALL)
 
 
+@pytest.mark.long(seconds=60)
 @pytest.mark.parametrize("name", notebooks.SMALL)
 def test_notebook(name):
     known = papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb"))

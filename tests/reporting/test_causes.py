@@ -18,7 +18,7 @@ from deploykit.reporting.evidence.causes import CAUSES, CauseFacts, findings
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 SIDE = 20
 DYNAMIC = Step("quantize_dynamic")

@@ -9,7 +9,7 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.measuring.latency import Launch, Series, Timer
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 _LAUNCHES = 8
 

@@ -13,7 +13,7 @@ from deploykit.core.errors import DatasetError
 from tests.measuring import variants
 from tests.runtimes.test_feeding import SAID, WEIGHT, recurrent
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 G = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.storage.store import Store
 from deploykit.testing import models
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

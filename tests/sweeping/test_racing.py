@@ -9,7 +9,7 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.contract import Contract, OutputMeaning
 from deploykit.measuring.racing import FIRST, Race, Racer, Stopped, looks, lower_bound
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 def test_looks_double_and_end_with_all_examples():

@@ -8,7 +8,7 @@ import pytest
 from deploykit.core.contract import Contract, OutputMeaning
 from deploykit.sweeping.scoring import Judge
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 def test_all_flips_of_one_column_are_counted_and_the_first_are_listed(tmp_path):

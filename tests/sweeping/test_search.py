@@ -14,7 +14,7 @@ from deploykit.planning.planner import make
 from deploykit.planning.routes import Routes
 from deploykit.sweeping.search import Searcher
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from deploykit.core.errors import SettingError, StoreError
 from deploykit.sweeping.questions import grouped
 from deploykit.testing import models
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 ON = Target("onnxruntime")
 

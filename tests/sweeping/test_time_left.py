@@ -13,7 +13,7 @@ from deploykit.planning.history import History, Unit
 from deploykit.planning.screening import Standing, launched, likely, losing, standings
 from deploykit.sweeping.forecast import Forecast
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 @pytest.fixture

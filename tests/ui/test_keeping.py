@@ -174,8 +174,8 @@ MISSES = """() => {
 }"""
 
 
-def gestures(page, without=()):
-    """Do everything everywhere; gives what has changed in the notebook, by place and gesture."""
+def gestures(page, without=(), every=1):
+    """Do everything everywhere, or in every third place; gives what has changed in the notebook, by where and how."""
     found = []
     page.locator(".cm-content", has_text="five = 5").click()
     page.keyboard.press("End")
@@ -234,7 +234,7 @@ def gestures(page, without=()):
     look("undo")
     page.evaluate(MISSES)
     for view, places in PLACES.items():
-        for place in [p for p in places if p not in without]:
+        for place in [p for p in places if p not in without][::every]:
             show(page, view)
             spot = page.locator(".dk-Workbench").first.locator(place).first
             for modifiers in MODIFIERS:
@@ -383,5 +383,6 @@ def test_no_gesture_reaches_the_notebook_in_notebook_7(page, lab, tmp_path):
         )
         poll(page, lambda: page.locator(".jp-mod-outputsScrolled").count() == 0, "the output is not put into a box", 10)
         fill(page, "seven")
-        assert gestures(page, without=(".dk-strip",)) == []  # no sweep has run in this kernel
+        # What guards the keys is that of Lab; no sweep has run in this kernel, so there is no strip.
+        assert gestures(page, without=(".dk-strip",), every=3) == []
         page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")

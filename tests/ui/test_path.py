@@ -115,6 +115,21 @@ def _choose_a_small_space(page):
     poll(page, lambda: "left_out" in kernel_value(page, "workbench.code"), "the code follows the controls")
 
 
+#: Where the chart is coloured, as pixels of the page at least 16 apart: its points are, axes and rules are gray.
+_COLOURED = """() => {
+    const canvas = document.querySelector('.dk-chart-canvas canvas');
+    const box = canvas.getBoundingClientRect();
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const found = [];
+    for (let at = 0; at < data.length; at += 4) {
+        const [red, green, blue, alpha] = data.slice(at, at + 4);
+        if (alpha < 200 || Math.max(red, green, blue) - Math.min(red, green, blue) < 60) continue;
+        const x = box.left + (at / 4 % canvas.width) * box.width / canvas.width;
+        const y = box.top + Math.floor(at / 4 / canvas.width) * box.height / canvas.height + 3;
+        if (found.every(([a, b]) => Math.hypot(a - x, b - y) > 16)) found.push([x, y]);
+    }
+    return found;
+}"""
 #: What the card of the point under the pointer says. A card stays for a moment when the pointer has left its point, so
 #: one that is there is looked at again when that moment has passed; and it stays while the pointer is in the card.
 _CARD = """async () => {
@@ -131,15 +146,13 @@ def _click_a_point(page):
     shown = kernel_value(page, "workbench.choice.key")
     names = kernel_value(page, "{r.key: r.label for r in workbench.report.rows}")
     page.locator(".dk-chart-canvas canvas").scroll_into_view_if_needed()
-    box = page.locator(".dk-chart-canvas canvas").bounding_box()
-    for y in range(int(box["y"]) + 10, int(box["y"] + box["height"]) - 30, 20):
-        for x in range(int(box["x"]) + 40, int(box["x"] + box["width"]) - 10, 20):
-            page.mouse.move(x, y)
-            name = page.evaluate(_CARD)
-            if name and not name.startswith((names[shown], "original")):
-                page.mouse.click(x, y)
-                poll(page, lambda: kernel_value(page, "workbench._state.picked") != "", "a click picks a candidate", 30)
-                return kernel_value(page, "workbench._state.picked")
+    for x, y in page.evaluate(_COLOURED):
+        page.mouse.move(x, y)
+        name = page.evaluate(_CARD)
+        if name and not name.startswith((names[shown], "original")):
+            page.mouse.click(x, y)
+            poll(page, lambda: kernel_value(page, "workbench._state.picked") != "", "a click picks a candidate", 30)
+            return kernel_value(page, "workbench._state.picked")
     raise AssertionError("the pointer finds no other point")
 
 

@@ -80,9 +80,12 @@ def test_the_whole_is_used_by_keys(page):
     page.keyboard.press("Escape")
     poll(page, lambda: page.locator(".dk-card").count() == 0, "Escape closes the card")
 
-    page.get_by_role("grid", name="Candidates").focus()
+    grid = page.get_by_role("grid", name="Candidates")
+    grid.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
+    if first in (grid.get_attribute("aria-activedescendant") or ""):  # the rows' order is that of the measured times
+        page.keyboard.press("ArrowDown")
     page.keyboard.press("b")
     poll(page, lambda: kernel_value(page, "bench._state.second"), "the key marks a second candidate")
     assert kernel_value(page, "bench._state.picked") == first
