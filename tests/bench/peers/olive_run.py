@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 _HERE = Path(__file__).parent
+sys.path.insert(0, str(_HERE))
+
+import environments  # noqa: E402
+
 _OLIVE = ("olive-ai==0.13.0", "requests", "pydantic<2.13", "torch==2.13.0")
 
 
 def environment(cache: Path) -> Path:
     """The environment that Olive runs in; made once, which takes 2 GB."""
-    folder = cache / "olive"
-    if not (folder / "complete").exists():
-        print("making an environment for Olive, once: 2 GB", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        wanted = [*_OLIVE, f"onnxruntime=={importlib.metadata.version('onnxruntime')}"]
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *wanted], check=True)
-        (folder / "complete").touch()
-    return folder
+    return environments.made(cache / "olive", [*_OLIVE, f"onnxruntime=={importlib.metadata.version('onnxruntime')}"])
 
 
 def write_config(path: Path, model: Path, data: Path, output: Path) -> Path:

@@ -22,6 +22,10 @@ import psutil
 from deploykit.testing import graphs
 
 HOME = Path(__file__).parent
+sys.path.insert(0, str(HOME))
+
+import environments  # noqa: E402
+
 _CACHE = Path("~/.cache/deploykit-bench").expanduser()
 #: What is installed for each peer; KServe's SDK, MLServer and Triton take 1.5 GB together.
 REQUIREMENTS = {
@@ -72,12 +76,7 @@ def spent(processes: list[psutil.Process]) -> float:
 
 def installed(name: str) -> Path:
     """An environment with a peer."""
-    folder = _CACHE / name
-    if not (folder / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS[name]], check=True)
-        (folder / "complete").touch()
-    return folder
+    return environments.made(_CACHE / name, REQUIREMENTS[name])
 
 
 @contextlib.contextmanager
