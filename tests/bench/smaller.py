@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,17 +33,24 @@ from typing import Any
 _HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(_HERE / "peers"))
 
+import environments  # noqa: E402
 import olive_run  # noqa: E402
 
 _NOTEBOOKS = _HERE.parents[1] / "notebooks"
 _NNCF = ("nncf>=3,<4", "onnx", "onnxruntime")
-_ROUNDS, _RUNS = 5, 300
+#: Rounds that are counted; in each, a file answers so many times, or at least so often until this time is over.
+_ROUNDS, _RUNS, _LEAST, _SECONDS = 5, 300, 3, 0.05
 #: How many times as fast half of the channels is to be in float32, by ending.
 _HALVED = {"onnx": 2.5, "tflite": 2.2}
 #: Ending and settings of static quantization by runtime; TensorFlow Lite's is per channel anyway.
 _RUNTIMES = {"litert": ("tflite", {}), "onnxruntime": ("onnx", {"per_channel": True})}
 #: How a deep network with narrow layers is distilled: in small steps, and many of them.
 _GENTLE = {"learning_rate": 3e-4, "batch_size": 8, "temperature": 1.0, "train_examples": 0}
+
+
+#: Gives the answer to one image; such calls by what they run.
+Call = Callable[[Any], Any]
+Calls = dict[str, Call]
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,12 @@ class Case:
     def to_json(self) -> str:
         """For a process of its own."""
         return json.dumps(asdict(self), default=str)
+
+    @property
+    def about(self) -> str:
+        """What a score is the share of."""
+        right = "right" if self.labels() is not None else "as the original answers them (there are no labels)"
+        return f"share of {len(self.images('test')):,} images that are {right}"
 
     def images(self, split: str) -> Any:
         """Images as the network takes them."""
@@ -162,11 +175,8 @@ def onnx_runtime(case: Case, folder: Path, cache: Path) -> None:
 
 def nncf(case: Case, folder: Path, cache: Path) -> None:
     """NNCF's quantization of the ONNX file."""
-    python = cache / "nncf" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(cache / "nncf")], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *_NNCF], check=True)
-    _peer(python, "nncf_run.py", case, folder, folder / "nncf.onnx")
+    python = environments.made(cache / "nncf", _NNCF) / "bin" / "python"
+    _peer(python, "nncf_run.py", case, folder, folder)
 
 
 def olive(case: Case, folder: Path, cache: Path) -> None:
@@ -176,7 +186,10 @@ def olive(case: Case, folder: Path, cache: Path) -> None:
 
 def _peer(python: Path, script: str, case: Case, folder: Path, target: Path) -> None:
     command = [python, _HERE / "peers" / script, folder / "original.onnx", case.data, case.calibration, target]
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+    path = {"PYTHONPATH": ""}  # what is installed here is not for that environment
+    subprocess.run(
+        [str(part) for part in command], check=True, stdout=subprocess.DEVNULL, cwd=folder, env={**os.environ, **path}
+    )
 
 
 _MAKERS = {f.__name__: f for f in (ours, tensorflow_lite, onnx_runtime, olive, nncf)}
@@ -185,7 +198,7 @@ _MAKERS = {f.__name__: f for f in (ours, tensorflow_lite, onnx_runtime, olive, n
 # -- measuring --------------------------------------------------------------------------------------------------------
 
 
-def runner(path: Path) -> Any:
+def runner(path: Path) -> Call:
     """A call with one image, on one thread."""
     if path.suffix == ".onnx":
         import onnxruntime as ort
@@ -215,19 +228,18 @@ def runner(path: Path) -> Any:
     return call
 
 
-def launch(case: Case, folder: Path) -> dict[str, float]:
-    """Median milliseconds of each file, timed in turns."""
+def launch(case: Case, calls: Calls) -> dict[str, float]:
+    """Median milliseconds of each call, timed in turns."""
     import random
 
     image = case.images("test")[:1]
-    calls = {path.name: runner(path) for path in _files(folder)}
     found: dict[str, list[float]] = {name: [] for name in calls}
-    order, runs = list(calls), _RUNS if image.size < 10_000 else _RUNS // 30
+    order = list(calls)
     for _ in range(_ROUNDS + 1):  # the first round warms up
         random.shuffle(order)
         for name in order:
-            call, times = calls[name], []
-            for _ in range(runs):
+            call, times, start = calls[name], [], time.perf_counter()
+            while len(times) < _LEAST or (len(times) < _RUNS and time.perf_counter() < start + _SECONDS):
                 began = time.perf_counter()
                 call(image)
                 times.append(time.perf_counter() - began)
@@ -235,19 +247,23 @@ def launch(case: Case, folder: Path) -> dict[str, float]:
     return {name: statistics.median(times[1:]) for name, times in found.items()}
 
 
-def scores(case: Case, folder: Path) -> dict[str, float]:
-    """Share of right answers on the test images, or of those that agree with the original's, in percent."""
+def answers(case: Case, call: Call) -> Any:
+    """The class that is given for each of the test images."""
     import numpy as np
 
-    images = case.images("test")
+    return np.array([int(call(image[None]).argmax()) for image in case.images("test")])
 
-    def answers(path: Path) -> Any:
-        call = runner(path)
-        return np.array([int(call(image[None]).argmax()) for image in images])
 
+def scores(case: Case, folder: Path, calls: Calls) -> dict[str, float]:
+    """Share of right answers on the test images, or of those that agree with the original's, in percent."""
     wanted = case.labels()
-    wanted = answers(folder / "original.onnx") if wanted is None else wanted
-    return {path.name: 100 * float(np.mean(answers(path) == wanted)) for path in _files(folder)}
+    wanted = answers(case, runner(folder / "original.onnx")) if wanted is None else wanted
+    return {name: 100 * float((answers(case, call) == wanted).mean()) for name, call in calls.items()}
+
+
+def files(folder: Path) -> list[Path]:
+    """What was made, the originals included."""
+    return sorted(p for p in folder.iterdir() if p.suffix in {".onnx", ".tflite"})
 
 
 def hypervolume(points: Iterable[tuple[float, float]], corner: tuple[float, float]) -> float:
@@ -260,15 +276,15 @@ def hypervolume(points: Iterable[tuple[float, float]], corner: tuple[float, floa
     return covered / (corner[0] * corner[1])
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix in {".onnx", ".tflite"})
+def _calls(folder: Path) -> Calls:
+    return {path.name: runner(path) for path in files(folder)}
 
 
 # -- reporting --------------------------------------------------------------------------------------------------------
 
 
 def _report(case: Case, folder: Path, launches: list[dict[str, float]]) -> None:
-    found = scores(case, folder)
+    found = scores(case, folder, _calls(folder))
     medians = {name: statistics.median(times[name] for times in launches) for name in found}
     peers = [name for name in found if not name.startswith(("original", "deploykit"))]
     right = [name for name in peers if _lost(found, name) <= case.points]
@@ -326,7 +342,7 @@ def child(script: str, step: str, case: Case, folder: Path, cache: Path) -> str:
 def _run_child(step: str, text: str, folder: str, cache: str) -> None:
     case = Case.from_json(text)
     if step == "launch":
-        print(json.dumps(launch(case, Path(folder))))
+        print(json.dumps(launch(case, _calls(Path(folder)))))
     else:
         _MAKERS[step](case, Path(folder), Path(cache))
 

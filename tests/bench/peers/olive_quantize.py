@@ -1,8 +1,14 @@
-"""Olive's 8-bit quantization of an ONNX file, in its own environment: ``olive_quantize.py MODEL NPZ COUNT FOLDER``."""
+"""Olive's passes for fewer bits on an ONNX file, in its own environment: ``olive_quantize.py MODEL NPZ COUNT FOLDER``.
+
+A pass that fails is named at the end, with its error.
+"""
 
 import json
+import os
 import sys
 from pathlib import Path
+
+os.environ["OLIVE_DISABLE_TELEMETRY"] = "1"  # it reports to a server otherwise
 
 import numpy as np
 import onnx
@@ -40,9 +46,12 @@ def main() -> None:
         "dynamic": {"type": "OnnxDynamicQuantization"},
         "static": {**static, "per_channel": False},
         "static-channels": {**static, "per_channel": True},
+        "weights4": {"type": "OnnxBlockWiseRtnQuantization"},
+        "half-floats": {"type": "OnnxFloatToFloat16", "keep_io_types": True},
     }
     name = onnx.load(model).graph.input[0].name
     wanted = {"type": "images", "data": data, "name": name, "count": int(count)}
+    failed = {}
     for label, settings in passes.items():
         output = Path(folder) / label
         config = {
@@ -66,9 +75,14 @@ def main() -> None:
             "output_dir": str(output / "model"),
             "log_severity_level": 3,
         }  # fmt: skip
-        run(json.loads(json.dumps(config)))
-        (made,) = (output / "model").rglob("*.onnx")
-        made.rename(Path(folder) / f"olive-{label}.onnx")
+        try:
+            run(json.loads(json.dumps(config)))
+            (made,) = (output / "model").rglob("*.onnx")
+            made.rename(Path(folder) / f"olive-{label}.onnx")
+        except Exception as error:
+            failed[label] = f"{type(error).__name__}: {error}"
+    if failed:
+        raise SystemExit("; ".join(f"{label}: {words}" for label, words in failed.items()))
 
 
 if __name__ == "__main__":
