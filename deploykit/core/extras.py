@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from types import ModuleType
 
@@ -34,6 +35,7 @@ EXTRAS = {
     "onnx": ("onnxruntime",),
     "tflite": ("ai_edge_litert",),
     "openvino": ("openvino",),
+    "nncf": ("nncf",),
     "sweep": (
         "altair", "h5py", "isal", "litert_quantizer", "onnx", "onnx_ir", "onnxslim", "pandas", "scipy", "sympy",
         "vl_convert", "yaml",
@@ -51,6 +53,8 @@ EXTRAS = {
     "gpu": ("pynvml",),
 }  # fmt: skip
 
+#: Modules that ``import openvino`` and ``import nncf`` pull in: they report to a server over the network.
+_TALKATIVE = ("openvino_telemetry", "openvino.tools.ovc")
 #: What cannot be installed on Windows: what needs it is left out of plans there, and nothing else is.
 _NOT_ON_WINDOWS = frozenset({"ai_edge_litert", "litert_quantizer"})
 
@@ -71,6 +75,19 @@ def require(module: str, extra: str = "") -> ModuleType:
         if error.name is None or not module.startswith(error.name.split(".")[0]):
             raise
         raise _missing(module, extra) from error
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Keep modules that talk to a server from being imported; what imports them does without them."""
+    absent = [m for m in _TALKATIVE if m not in sys.modules]
+    for module in absent:
+        sys.modules[module] = None  # type: ignore[assignment]  # Python's way to make an import fail
+    try:
+        yield
+    finally:
+        for module in absent:
+            sys.modules.pop(module, None)
 
 
 def needs(module: str) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
-from deploykit.core.extras import require
+from deploykit.core.extras import require, silenced
 from deploykit.core.layers.kinds import Work
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Form, Problem
@@ -29,8 +27,6 @@ _NEEDS = {
     "GPU": "an Intel GPU with its OpenCL driver (intel-opencl-icd)",
     "NPU": "an Intel NPU with its driver (intel-driver-compiler-npu)",
 }
-#: Modules that ``import openvino`` pulls in to convert models: they report to a server over the network.
-_TALKATIVE = ("openvino_telemetry", "openvino.tools.ovc")
 _DTYPES = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "boolean": "bool"}
 _PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "int8"}
 _KINDS: dict[Work, frozenset[str]] = {
@@ -185,22 +181,9 @@ class OpenVINO(Runtime):
         return [node for node in found if node is not None]
 
 
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Keep modules that talk to a server from being imported; OpenVINO does without them."""
-    absent = [m for m in _TALKATIVE if m not in sys.modules]
-    for module in absent:
-        sys.modules[module] = None  # type: ignore[assignment]  # Python's way to make an import fail
-    try:
-        yield
-    finally:
-        for module in absent:
-            sys.modules.pop(module, None)
-
-
 @cache
 def _openvino() -> Any:
-    with _silenced():
+    with silenced():
         return require("openvino", ADAPTER.extra)
 
 

@@ -94,7 +94,8 @@ class TechniqueConformance:
         for parameter in technique.parameters:
             assert {parameter.under, parameter.replaces} <= {"", *declared}
             if parameter.under:
-                off: Value = "" if declared[parameter.under].kind == "text" else 0
+                kind = declared[parameter.under].kind
+                off: Value = "" if kind == "text" else False if kind == "bool" else 0
                 given = {parameter.under: off, parameter.name: another(parameter)}
                 assert parameter.name in technique.idle(technique.complete(given))
                 assert parameter.name not in technique.single(given) or technique.one_shot.get(parameter.under)

@@ -82,16 +82,20 @@ def advice(parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
             "the model has depthwise convolutions, which lose most with one scale for all channels: per_channel=true "
             "often keeps far more accuracy at about the same speed",
         )
-    layers = facts.model.layers
-    attends = any(
-        x.kind == "attention" or (x.kind == "dense" and x.type == "MatMul" and not x.parameters) for x in layers
-    )
-    if attends and parameters["operators"] == "all":
+    if attends(facts) and parameters["operators"] == "all":
         yield Problem(
             "note",
             "the model has attention, where what lies between the products does not bear 8 bits: "
             "operators=conv_matmul often keeps far more accuracy at about the same speed",
         )
+
+
+def attends(facts: Facts) -> bool:
+    """Whether the model has attention: as a layer, or as products of activations."""
+    return any(
+        x.kind == "attention" or (x.kind == "dense" and x.type == "MatMul" and not x.parameters)
+        for x in facts.model.layers
+    )
 
 
 def unsuited(parameters: dict[str, Any], layers: Iterable[Layer]) -> Iterator[Problem]:
