@@ -39,6 +39,10 @@ class Parameter(Plain):
             is left out with the reason instead of being taken for the default.
         replaces: Name of the setting whose place it takes when it is set, which has no effect then; "": of none.
         under: Name of the setting it only matters with: it has no effect while that one is empty, off or 0.
+        usual: With a default of None, which follows from the model: the value that it has for most models. Recipes of
+            rows write others out, so that it is what a row means whose recipe leaves it out.
+        late: It came when files had been made without it: their keys leave it out at its default, so that they are
+            found again.
     """
 
     name: str
@@ -55,6 +59,13 @@ class Parameter(Plain):
     binding: bool = False
     replaces: str = ""
     under: str = ""
+    usual: Value = None
+    late: bool = False
+
+    @property
+    def standing(self) -> Value:
+        """What a row means whose recipe leaves it out."""
+        return self.usual if self.default is None else self.default
 
     def check(self, value: Any, owner: str) -> Value:
         """The value in its canonical type.
@@ -175,7 +186,9 @@ def described(declared: tuple[Parameter, ...], values: dict[str, Any], label: st
     """A label with the settings that are always shown, and in parentheses those that differ from their defaults."""
     unused = replaced(declared, values)
     always = [_value(p, values[p.name]) for p in declared if p.shown and p.name not in unused]
-    others = [_named(p, values[p.name]) for p in declared if not p.shown and values[p.name] != p.default]
+    others = [
+        _named(p, values[p.name]) for p in declared if not p.shown and values[p.name] not in (p.default, p.standing)
+    ]
     return " ".join([label, *always]) + (f" ({', '.join(others)})" if others else "")
 
 

@@ -99,6 +99,11 @@ class Facts:
     cores: int
     kernels: Callable[[str], Mapping[Form, Kernel]] = _unknown
 
+    @classmethod
+    def of(cls, model: Model) -> Facts:
+        """What is known of a model alone, whatever the data and the machine."""
+        return cls(model, 0, "", (), 1)
+
     @property
     def x86(self) -> bool:
         """Whether the processor is an x86."""

@@ -82,7 +82,8 @@ class _Wanted:
     Attributes:
         step: The step.
         technique: What is to be done.
-        values: All its parameters, checked.
+        values: All its parameters, checked; those that follow the model have the values that it asks for.
+        given: The same, None where they follow the model.
         binding: Names of the ones that are set and that a variant must use.
         lacking: What variants lack, by their names; those that lack nothing are not in it.
         effects: What any of its variants does to a model.
@@ -91,9 +92,15 @@ class _Wanted:
     step: Step
     technique: Transform
     values: dict[str, Any]
+    given: dict[str, Any]
     binding: frozenset[str]
     lacking: dict[str, str]
     effects: frozenset[Effect]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The default of each parameter."""
+        return {p.name: p.default for p in self.technique.parameters}
 
 
 @dataclass(frozen=True)
@@ -178,11 +185,12 @@ class Routes:
 
     def _wanted(self, step: Step) -> _Wanted:
         technique = TRANSFORMS.get(step.technique)
-        values = technique.complete(step.parameters)
-        binding = frozenset(p.name for p in technique.parameters if p.binding and values[p.name] != p.default)
+        given = technique.complete(step.parameters)
+        values = technique.fitted(given, self._make.facts)
+        binding = frozenset(p.name for p in technique.parameters if p.binding and given[p.name] != p.default)
         lacking = {v.name: reason for v in technique.variants if (reason := self._variant_lacking(v, values))}
         effects = frozenset[Effect]().union(*(v.effects(values) for v in technique.variants))
-        return _Wanted(step, technique, values, binding, lacking, effects)
+        return _Wanted(step, technique, values, given, binding, lacking, effects)
 
     def _refused(self, chosen: Sequence[tuple[_Wanted, tuple[Variant, ...]]]) -> str:
         """Why a step cannot be done to what comes before it, by any of the variants there are; "" when it can."""
@@ -212,11 +220,10 @@ class Routes:
                 one, (technique, variant) = next(left), edge
                 values = {k: v for k, v in one.values.items() if k in variant.uses}
                 steps += self._make.transform(source, current, technique, variant, values)
-                defaults = {p.name: p.default for p in technique.parameters}
-                on = [k for k, v in one.values.items() if v and v != defaults[k] and k not in variant.uses]
+                on = [k for k, v in one.given.items() if v and v != one.defaults[k] and k not in variant.uses]
                 unused += [f"{variant.label} does not use {', '.join(on)}: leave that out"] if on else []
-                canonical.append(replace(one.step, parameters={k: v for k, v in values.items() if v != defaults[k]}))
-                labels.append(technique.describe(canonical[-1].parameters))
+                canonical.append(replace(one.step, parameters=self._canonical(one, values)))
+                labels.append(technique.describe(values))
                 judged.append(self._judge(steps[-1].key, variant, values, layers))
                 layers = layers if variant.keeps_layers else ()
                 if "smaller" in judged[-1].effects:
@@ -228,6 +235,13 @@ class Routes:
             recipe, runtime, " → ".join(labels) or "original", families.of_recipe(recipe), effects, tuple(steps),
             current, tuple(problem for said in judged for problem in said.problems), tuple(unused),
         )  # fmt: skip
+
+    def _canonical(self, one: _Wanted, values: dict[str, Any]) -> dict[str, Any]:
+        """Parameters that a recipe must name: all that are not what the model asks for and rows mean without them."""
+        open_ = {k: None for k, v in one.defaults.items() if v is None}
+        followed = one.technique.fitted({**one.given, **open_}, self._make.facts)
+        standing = {p.name: p.standing for p in one.technique.parameters}
+        return {k: v for k, v in values.items() if v != standing[k] or v != followed[k]}
 
     def _judge(self, key: str, variant: Variant, values: dict[str, Any], layers: Sequence[Layer]) -> _Judged:
         """What a variant says, asked once for each step that differs."""

@@ -192,7 +192,9 @@ class Steps:
             )  # fmt: skip
             source = key
         needs = variant.finishing_needs(values)
-        facts = {"kind": "transform", "adapter": technique.name, "variant": variant.name, "parameters": values}
+        late = {p.name: p.default for p in technique.parameters if p.late}
+        keyed = {k: v for k, v in values.items() if k not in late or v != late[k]}
+        facts = {"kind": "transform", "adapter": technique.name, "variant": variant.name, "parameters": keyed}
         yield BuildStep(
             self._key(source, facts, variant, needs, seeded=variant.seeded), "transform", technique.name,
             variant.name, source, current, variant.produces, variant.group, technique.describe(values), values, "",

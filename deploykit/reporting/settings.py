@@ -68,7 +68,7 @@ def values_of(row: Result) -> dict[str, float | str]:
     }
     for step in row.candidate.recipe.steps:
         known = _known(step.technique)[1]
-        given = step.parameters if not known else {n: step.parameters.get(n, p.default) for n, p in known.items()}
+        given = step.parameters if not known else {n: step.parameters.get(n, p.standing) for n, p in known.items()}
         for name, value in given.items():
             found[f"{step.technique}.{name}"] = _shown(value, known.get(name))
     return found

@@ -15,6 +15,7 @@ from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
 from deploykit.core.errors import SettingError, StoreError, unknown_name
 from deploykit.core.model import Model
+from deploykit.core.problem import Facts
 from deploykit.core.registry import registry
 from deploykit.core.result import Result
 from deploykit.data.dataset import Dataset
@@ -154,9 +155,10 @@ class Swept:
             'int8 dynamic'
         """
         for row in self.rows:
-            here = target in (None, row.candidate.target)
-            if here and _written_out(row.candidate.recipe, row.format) == _written_out(recipe, row.format):
-                return row
+            if target in (None, row.candidate.target):
+                wanted, own = (_written_out(r, row.format, self.model) for r in (recipe, row.candidate.recipe))
+                if own == wanted:
+                    return row
         where = f" on {target}" if target is not None else ""
         raise SettingError(
             f"No row of the report has the recipe {recipe}{where}.",
@@ -204,14 +206,14 @@ class Swept:
         return winner.key if winner else ""
 
 
-def _written_out(recipe: Recipe, format_name: str) -> list[tuple[str, dict[str, Any]]]:
+def _written_out(recipe: Recipe, format_name: str, model: Model) -> list[tuple[str, dict[str, Any]]]:
     """The steps of a recipe with all settings that have an effect where the file has that format."""
     found = []
     for step in recipe.steps:
         values = dict[str, Any](step.parameters)
         if step.technique in TRANSFORMS:
             technique = TRANSFORMS.get(step.technique)
-            values = technique.complete(values)
+            values = technique.fitted(technique.complete(values), Facts.of(model))
             ways = [v for v in technique.variants if v.produces == format_name] or technique.variants
             used = {name for way in ways for name in way.uses} - technique.idle(values).keys()
             values = {name: value for name, value in values.items() if name in used}

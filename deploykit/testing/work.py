@@ -11,6 +11,7 @@ from deploykit.converters import _keras
 from deploykit.converters._contract import CONVERTERS, Job
 from deploykit.core.candidate import Target
 from deploykit.core.extras import require
+from deploykit.core.problem import Facts
 from deploykit.data.dataset import Dataset
 from deploykit.loading._load import load
 from deploykit.runtimes._contract import RUNTIMES
@@ -266,6 +267,9 @@ def transformed(
 
     The source is the original model as well unless another ``teacher`` is named.
     """
+    adapter = TRANSFORMS.get(technique)
+    if any(p.usual is not None and p.name not in parameters for p in adapter.parameters):
+        parameters = adapter.fitted(adapter.complete(parameters), Facts.of(load(source)))
     result = run(
         "transform",
         TRANSFORMS.get(technique).variant(variant).group,

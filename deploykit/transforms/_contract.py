@@ -365,6 +365,22 @@ class Transform(Adapter):
         """All parameters, checked, defaults filled in."""
         return complete(self.parameters, given, self.name)
 
+    def following(self, values: dict[str, Any], facts: Facts) -> dict[str, Value]:
+        """Settings that a model asks for, of those that are None by default and have a usual value.
+
+        Args:
+            values: All parameters.
+            facts: Of the original model.
+        """
+        del values, facts
+        return {}
+
+    def fitted(self, values: dict[str, Any], facts: Facts) -> dict[str, Value]:
+        """All parameters, with what `following` says, else the usual value, where nothing else was given."""
+        open_ = {p.name: p.usual for p in self.parameters if p.usual is not None and values[p.name] is None}
+        found = self.following(values, facts) if open_ else {}
+        return {**values, **{name: found.get(name, usual) for name, usual in open_.items()}}
+
     def idle(self, values: dict[str, Any]) -> dict[str, str]:
         """Settings that are not at their defaults and have no effect beside the others, each with the reason."""
         return idle(self.parameters, values, self.label)

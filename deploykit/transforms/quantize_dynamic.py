@@ -8,7 +8,7 @@ from typing import Any
 from deploykit.core.extras import require
 from deploykit.core.layers.kinds import CONVOLUTIONS
 from deploykit.core.model import Layer
-from deploykit.core.parameter import Parameter
+from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob, Variant
@@ -143,6 +143,11 @@ class QuantizeDynamic(Transform):
     )
     variants = (_TFLite(), _OnnxRuntime())
     excluding = settings.EXCLUDE.name
+
+    def following(self, values: dict[str, Any], facts: Facts) -> dict[str, Value]:
+        """What depthwise convolutions ask for, where they are quantized."""
+        asked = settings.following(facts)["per_channel"]
+        return {"per_channel": bool(values["convolutions"] and asked)}
 
 
 ADAPTER = QuantizeDynamic()

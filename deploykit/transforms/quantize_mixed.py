@@ -307,5 +307,10 @@ class QuantizeMixed(Transform):
     excluding = settings.EXCLUDE.name
     careful: ClassVar[dict[str, Value]] = {"per_channel": True}
 
+    def following(self, values: dict[str, Any], facts: Facts) -> dict[str, Value]:
+        """What the layers of the model ask for."""
+        del values
+        return settings.following(facts)
+
 
 ADAPTER = QuantizeMixed()

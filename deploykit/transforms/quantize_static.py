@@ -180,6 +180,7 @@ class _OnnxRuntime(Variant):
         heavy = job["operators"] == "conv_matmul"
         make = {"qdq": _qdq, "qoperator": _qoperator}[job["form"]]
         ranges = stages.ranges(job.source)
+        job.notes["settings"] = {name: job[name] for name in (settings.PER_CHANNEL.name, settings.OPERATORS.name)}
         options = {
             "per_channel": job["per_channel"],
             "reduce_range": job["reduce_range"],
@@ -298,6 +299,11 @@ class QuantizeStatic(Transform):
     variants = (_TFLite(), _OnnxRuntime())
     excluding = settings.EXCLUDE.name
     careful: ClassVar[dict[str, Value]] = {"operators": "conv_matmul"}
+
+    def following(self, values: dict[str, Any], facts: Facts) -> dict[str, Value]:
+        """What the layers of the model ask for."""
+        del values
+        return settings.following(facts)
 
 
 ADAPTER = QuantizeStatic()

@@ -7,6 +7,7 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.planning.routes import Impossible, Routes
 from deploykit.storage.store import Store
+from deploykit.transforms._contract import TRANSFORMS
 from tests.surgery import graphs
 
 ONNX = Target("onnxruntime")
@@ -221,21 +222,71 @@ def test_corrections_come_where_there_is_something_to_correct(steps, reason, rou
     )
 
 
+def routes_of(name, tmp_path):
+    onnx.save(graphs.graph(name), str(tmp_path / "model.onnx"))
+    data = dk.Dataset.from_arrays(graphs.examples(name, 100))
+    return Routes(dk.load(tmp_path / "model.onnx"), data, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "advice"),
     [
-        ("depthwise", {}, "per_channel"),
-        ("depthwise", {"per_channel": True}, ""),
-        ("attention", {}, "operators=conv_matmul"),
-        ("attention", {"operators": "conv_matmul"}, ""),
+        ("depthwise", {"per_channel": False}, "per_channel"),
+        ("depthwise", {}, ""),
+        ("attention", {"operators": "all"}, "operators=conv_matmul"),
+        ("attention", {}, ""),
         ("chain", {}, ""),
     ],
 )
 def test_the_plan_says_which_settings_a_model_asks_for(name, settings, advice, tmp_path):
-    onnx.save(graphs.graph(name), str(tmp_path / "model.onnx"))
-    data = dk.Dataset.from_arrays(graphs.examples(name, 100))
-    routes = Routes(dk.load(tmp_path / "model.onnx"), data, 0)
+    routes = routes_of(name, tmp_path)
     said = [p.reason for p in routes.problems(routes.find(static(**settings), ONNX), ONNX) if p.severity == "note"]
     found = [reason for reason in said if "the model has" in reason]
     assert len(found) == bool(advice)
     assert advice in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "asked"),
+    [
+        ("depthwise", static, {"per_channel": True}),
+        ("chain", static, {}),
+        ("attention", static, {"operators": "conv_matmul"}),
+        ("channels_last", static, {}),
+        ("depthwise", dynamic, {}),
+        ("attention", dynamic, {}),
+    ],
+)
+def test_settings_follow_the_model_where_none_are_given(name, recipe, asked, tmp_path):
+    routes, usual = routes_of(name, tmp_path), {"per_channel": False, "operators": "all"}
+    plain, technique = routes.find(recipe(), ONNX), recipe().steps[0].technique
+    declared = {k: v for k, v in usual.items() if k in plain.steps[-1].parameters}
+    assert plain.recipe.steps[0].parameters == asked
+    assert plain.steps[-1].parameters.items() >= {**declared, **asked}.items()
+    words = {"per_channel": "per channel", "operators": "operators conv matmul"}
+    assert {k for k, said in words.items() if said in plain.label} == asked.keys()
+    same = routes.find(recipe(**{**declared, **asked}), ONNX)
+    assert (same.recipe, same.key) == (plain.recipe, plain.key), "written out it is the same"
+    other = routes.find(recipe(**declared), ONNX)
+    assert other.steps[-1].parameters.items() >= declared.items(), f"what is given to {technique} wins"
+    assert (other.key != plain.key) == bool(asked)
+    assert routes.find(other.recipe, ONNX).key == other.key, "a recipe of a row means what the row is"
+
+
+def test_depthwise_convolutions_that_are_quantized_on_the_fly_have_a_scale_for_each_channel(tmp_path):
+    found = routes_of("depthwise", tmp_path).find(dynamic(convolutions=True), ONNX)
+    assert found.recipe.steps[0].parameters == {"convolutions": True, "per_channel": True}
+
+
+def test_files_that_were_made_before_a_setting_came_are_found_again(routes, monkeypatch):
+    technique = TRANSFORMS.get("quantize_static")
+    usual, learned = (routes.find(static(**given), ONNX).key for given in ({}, {"rounding": "learned"}))
+    (variant,) = (v for v in technique.variants if v.name == "onnxruntime")
+    before = tuple(p for p in technique.parameters if p.name != "rounding")
+    monkeypatch.setattr(type(technique), "parameters", before)
+    monkeypatch.setattr(type(variant), "uses", tuple(u for u in variant.uses if u != "rounding"))
+    monkeypatch.setattr(type(variant), "unable", lambda *_: "")
+    monkeypatch.setattr(type(variant), "finishing_needs", lambda *_: frozenset())
+    old = Routes(routes.model, routes.data, 0).find(static(), ONNX)
+    assert "rounding" not in old.steps[-1].parameters
+    assert old.key == usual != learned

@@ -103,11 +103,12 @@ def changed(facts: CauseFacts, **change: Any) -> Recipe | None:
         used = {p for v in technique.variants if v.produces == facts.row.format for p in v.uses}
         if name not in used:
             continue
-        defaults = {p.name: p.default for p in technique.parameters}
+        defaults = {p.name: p.standing for p in technique.parameters}
         if steps[place].parameters.get(name, defaults[name]) == value:
             return None
         given = {**steps[place].parameters, name: value}
-        steps[place] = Step(technique.name, {k: v for k, v in given.items() if v != defaults[k]})
+        usual = {p.name: p.default for p in technique.parameters}
+        steps[place] = Step(technique.name, {k: v for k, v in given.items() if v != usual[k]})
         return Recipe(tuple(steps))
     return None
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Most times that all weights are gone through, and that all pairs are.
 _ROUNDS, _PAIRED = 12, 20
 #: Products of numbers that each of these may take in a layer: some seconds.
-_WORK, _WORK_PAIRED = 1e11, 3e8
+_WORK, _WORK_PAIRED = 1e11, 1e8
 #: Bytes that the moments of a layer may take, and weights that are worked on at once.
 _MOST_BYTES, _AT_ONCE = 256 << 20, 2 << 20
 #: Rows that are turned before the others learn of it.

@@ -7,15 +7,17 @@ from typing import Any
 
 from deploykit.core.layers.kinds import WORDS, LayerKind
 from deploykit.core.model import Layer
-from deploykit.core.parameter import Parameter
+from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Facts, Problem
 from deploykit.surgery import selection
 
 PER_CHANNEL = Parameter(
     "per_channel",
     "bool",
-    False,
-    "One scale per output channel instead of one per weight tensor: more accurate, hardly slower.",
+    None,
+    "One scale per output channel instead of one per weight tensor: more accurate, hardly slower. By default where "
+    "depthwise convolutions are quantized, which lose most without.",
+    usual=False,
 )
 CALIBRATION = Parameter(
     "calibration",
@@ -28,10 +30,11 @@ CALIBRATION = Parameter(
 OPERATORS = Parameter(
     "operators",
     "choice",
-    "all",
+    None,
     "Which operators are quantized: convolutions and matrix products alone often keep far more accuracy at "
-    "nearly the same speed.",
+    "nearly the same speed. By default all, but those alone where the model has attention.",
     choices=("all", "conv_matmul"),
+    usual="all",
 )
 ROUNDING = Parameter(
     "rounding",
@@ -42,6 +45,7 @@ ROUNDING = Parameter(
     "scales are coarse, and it takes longer to build. A layer keeps the nearest values where learning does not help on "
     "batches that it has not seen.",
     choices=("nearest", "learned"),
+    late=True,
 )
 REDUCE_RANGE = Parameter(
     "reduce_range",
@@ -72,6 +76,14 @@ def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[Lay
             f"operator set {facts.model.operator_set} lacks operators that quantization needs: the graph is first "
             f"raised to {OPERATORS}",
         )
+
+
+def following(facts: Facts) -> dict[str, Value]:
+    """Settings that follow from what a model is made of: `PER_CHANNEL` and `OPERATORS`."""
+    return {
+        "per_channel": bool(facts.weights.get("depthwise")),
+        "operators": "conv_matmul" if attends(facts) else "all",
+    }
 
 
 def advice(parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
