@@ -11,6 +11,7 @@ from deploykit.core.extras import require
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.surgery import selection
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import QUANTIZE, UNITS, Need, Stage, Transform, TransformJob, Variant
 from deploykit.transforms._quantizing.stages import link
@@ -32,7 +33,7 @@ _KEEPS = {"auto": (True, True), "zeros": (True, False), "nothing": (False, False
 _TRAINED = frozenset({"Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "SeparableConv2D"})
 _SHOWN = 4
 
-_USES = ("preserve", "epochs", "batch_size", "learning_rate", "train_examples")
+_USES = ("preserve", "epochs", "batch_size", "learning_rate", "train_examples", "exclude")
 _NEEDS: tuple[Need, ...] = ("train", "teacher", "labels")
 _REQUIRES: tuple[str, ...] = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization")
 
@@ -65,7 +66,8 @@ class _Trained(Stage):
             job.notes["state"] = f"each call starts with fresh state: {', '.join(reset)}"
         schedule = schedule_of(job, model.inputs[0].shape[0])
         first = schedule.parts(schedule.examples[: max(_CALIBRATION, schedule.batch_size)])
-        made = QuantizedModel.of(model, data, data.batch("train", first[0]), keeps=_KEEPS[job["preserve"]])
+        probe, keeps = data.batch("train", first[0]), _KEEPS[job["preserve"]]
+        made = QuantizedModel.of(model, data, probe, keeps=keeps, exclude=job["exclude"])
         made.calibrate(data.batch("train", part) for part in first)
         if job["epochs"]:
             _train(job, made, schedule)
@@ -146,8 +148,13 @@ class _Aware(Variant):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations, and weights that have learned."""
-        found: frozenset[Effect] = frozenset({"int8", "quantized", "fully quantized"})
-        return found | ({"trained"} if parameters["epochs"] else set())
+        found: dict[Effect, bool] = {
+            "int8": True,
+            "quantized": True,
+            "fully quantized": not parameters["exclude"],
+            "trained": bool(parameters["epochs"]),
+        }
+        return frozenset(effect for effect, here in found.items() if here)
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Weights in float; zeros and shared values only where they are kept."""
@@ -167,7 +174,8 @@ class _Aware(Variant):
             yield Problem("note", "0 epochs train nothing: ranges are measured as quantize_static does")
 
     def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
-        """Layers that are not trained with rounding."""
+        """Names that no layer has, and layers that are not trained with rounding."""
+        yield from selection.unsuited(parameters["exclude"], layers, "layer", "layer type")
         weighty = [x for x in layers if x.parameters and x.type != "BatchNormalization"]
         others = sorted({x.type for x in weighty if x.type not in _TRAINED})
         said = f"{', '.join(others[:_SHOWN])}{', …' if len(others) > _SHOWN else ''}"
@@ -220,6 +228,9 @@ class _Onnx(_Aware):
         job.named(inputs, outputs)
 
 
+_EXCLUDE = selection.setting("layers", "layer types", "stay float", "They are trained all the same.")
+
+
 def _own(parameter: Parameter) -> Parameter:
     """A parameter of training as it is here."""
     if parameter.name != "epochs":
@@ -249,8 +260,10 @@ class QuantizeAware(Transform):
             "values have one scale for all outputs, so that the integers are shared as well.",
             choices=tuple(_KEEPS),
         ),
+        replace(_EXCLUDE, late=True),
     )  # fmt: skip
     variants = (_TFLite(), _Onnx())
+    excluding = _EXCLUDE.name
     one_shot: ClassVar[dict[str, Value]] = {"epochs": 0}
 
 

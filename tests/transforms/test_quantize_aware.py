@@ -143,6 +143,26 @@ def test_layers_of_all_kinds_come_through_without_labels(folder, examples, tmp_p
     assert np.abs(given["class"] - found["class"]).mean() < 0.03
 
 
+@pytest.mark.parametrize("form", ["tflite", "onnx"])
+def test_layers_stay_float_by_name(form, folder, data, examples, tmp_path):
+    """Their weights are stored in float32 and trained all the same; nothing is rounded between them and their ReLU."""
+    source, images = work.made("wide_cnn", folder), examples[0]
+    notes = train(form, source, tmp_path / "out", data, epochs=1, exclude="first, class")
+    before = {n: v for n, v in work.weights_of(source).items() if n.endswith("kernel")}
+    kinds = {}
+    for weight in FORMATS.get(form).weights(tmp_path / "out"):
+        for name, kernel in before.items():
+            if len(weight.shape) > 1 and np.prod(weight.shape) == kernel.size:
+                kinds[name.split(".")[0]] = weight.stored
+    assert kinds == {"first": "float32", "second": "int8", "hidden": "int8", "class": "float32"}
+    assert [name for name, _, _ in notes["units"]] == ["second", "hidden"]
+    assert notes["float"]["CONV_2D"] == notes["quantized"]["CONV_2D"] == 1
+    found = work.predicted(tmp_path / "out", form, {"image": images})["class"]
+    assert (found.argmax(1) == examples[1]).mean() > 0.9
+    with pytest.raises(dk.DeploykitError, match=r"no layer and no layer type 'frist'.*did you mean 'first'"):
+        train(form, source, tmp_path / "none", data, epochs=1, exclude="frist")
+
+
 def test_gelu_is_in_onnx_files(folder, tmp_path):
     """As an operator of TFLite, which tf2onnx does not know."""
     source = work.made("sequential", folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,7 @@ class Quantizing:
         flat: The Keras model, whose batch normalizations have been absorbed.
         absorbed: Layer → the batch normalization behind it that has been multiplied into it.
         keeps: Whether zeros are kept, and whether shared values are.
+        left: Layers that stay float, by their ids.
         rounds: False builds the same layers without rounding, to compare the copy with the original.
 
     Attributes:
@@ -65,13 +66,15 @@ class Quantizing:
     """
 
     def __init__(
-        self, flat: Flat, absorbed: Mapping[str, str], *, keeps: tuple[bool, bool] = (True, True), rounds: bool = True
+        self, flat: Flat, absorbed: Mapping[str, str], *, keeps: tuple[bool, bool] = (True, True),
+        left: Collection[int] = (), rounds: bool = True,
     ) -> None:  # fmt: skip
         self._norms = {id(flat.layers[name]): flat.layers[norm] for name, norm in absorbed.items()}
         self._gone = {id(norm) for norm in self._norms.values()}
         self._fused = _fused(flat, self._gone)
-        self._keeps, self._rounds = keeps, rounds
+        self._keeps, self._left, self._rounds = keeps, left, rounds
         self._integer: dict[int, Any] = {}
+        self._plain: dict[int, Any] = {}
         self._entries: dict[int, Any] = {}
         self.kernels: list[Kernel] = []
         self.quantized: list[Any] = []
@@ -91,6 +94,8 @@ class Quantizing:
             return self._with_kernel(layer, twin)
         if kind == "Activation":
             twin.activation = _renamed(twin.activation)
+        if id(layer) in self._left:
+            return twin
         known = not self._rounds or self._known.supports(twin)
         if kind == "Activation":
             known = _name(twin.activation) in _KNOWN | _RANGED
@@ -121,10 +126,21 @@ class Quantizing:
             return passed
         if id(layer) in self._fused:
             config = quantizers.module("default_8bit.default_8bit_quantize_configs").NoOpQuantizeConfig()
-        return self._called([self._wrapper(twin, config)])
+
+        made: list[Any] = []  # a layer that is called several times is one
+
+        def called(given: Any, **kwargs: Any) -> Any:
+            if not isinstance(given, list | tuple) and id(given) in self._plain:
+                return twin(given, **kwargs)  # a ReLU that is computed with a layer in float
+            made[:] = made or [self._wrapper(twin, config)]
+            return self._called(made)(given, **kwargs)
+
+        return called
 
     def _with_kernel(self, layer: Any, twin: Any) -> Any:
         chain = self._chain(layer, twin)
+        if id(layer) in self._left:
+            return self._unrounded(chain, fused=id(layer) in self._fused)
         last, behind = chain[-1], _apart(chain[-1], f"{twin.name}{_SIGN}activation")
         for one in chain:
             one.trainable = True
@@ -138,6 +154,21 @@ class Quantizing:
             integer = type(one).__name__ == "ReLU" or _name(one.activation) in _RANGED
             made.append(self._wrapper(one, self._known.get_quantize_config(one)) if integer else one)
         return self._called(made, integer=integer)
+
+    def _unrounded(self, chain: Sequence[Any], *, fused: bool) -> Callable[..., Any]:
+        """Calls layers that stay float; a ReLU that is computed with them does as well."""
+
+        def call(given: Any, **kwargs: Any) -> Any:
+            found = given
+            for number, layer in enumerate(chain):
+                found = layer(found, **({} if number else kwargs))
+            if fused:
+                self._plain[id(found)] = found
+            return found
+
+        for one in chain:
+            one.trainable = True
+        return call
 
     def _kernel(self, layer: Any, one: Any, *, fused: bool) -> Any:
         kind = type(one).__name__

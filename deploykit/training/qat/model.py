@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 from deploykit.converters import _keras
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.core.model import Layer
 from deploykit.data.dataset import Dataset
+from deploykit.loading._contract import FORMATS
 from deploykit.sandbox.task import Report
+from deploykit.surgery import selection
 from deploykit.surgery.channels.keras_graph import Flat, flat
 from deploykit.surgery.weights.keras_normalization import absorb
 from deploykit.training.augment import Batches
@@ -53,7 +56,9 @@ class QuantizedModel:
     absorbed: list[str]
 
     @classmethod
-    def of(cls, source: Any, data: Dataset, probe: Feeds, *, keeps: tuple[bool, bool]) -> QuantizedModel:
+    def of(
+        cls, source: Any, data: Dataset, probe: Feeds, *, keeps: tuple[bool, bool], exclude: str = ""
+    ) -> QuantizedModel:
         """Make it of a Keras model, which is changed: batch normalizations are multiplied into the layers before.
 
         Args:
@@ -61,21 +66,27 @@ class QuantizedModel:
             data: The data.
             probe: Some examples, on which the copy must give what the model gives.
             keeps: Whether zeros are kept, and whether shared values are.
+            exclude: Says which layers stay float.
 
         Raises:
+            SettingError: A name in ``exclude`` is neither a layer's nor a class's.
             UnsupportedModelError: A layer has no counterpart in tf_keras, or none of them can be quantized.
             CandidateError: The copy computes something else.
         """
         steps = flat(source)
+        left = _left(steps, exclude)
         absorbed = absorb(steps, _alone(steps))
         plain = Quantizing(steps, absorbed, rounds=False)
         to_tf_keras(source, plain.wrap).check(probe, data.contract)
-        parts = Quantizing(steps, absorbed, keeps=keeps)
+        parts = Quantizing(steps, absorbed, keeps=keeps, left=left)
         made = to_tf_keras(source, parts.wrap).model
         if not parts.kernels:
             raise UnsupportedModelError(
-                "TF-MOT cannot quantize any layer of the model: it knows Dense, and two-dimensional convolutions.",
-                remedy="use quantize_static or quantize_dynamic for this model.",
+                "TF-MOT cannot quantize any layer of the model"
+                + (" that exclude leaves" if left else "")
+                + ": it knows Dense, and two-dimensional convolutions.",
+                remedy=f"{'leave fewer layers out, or ' if left else ''}use quantize_static or quantize_dynamic for "
+                "this model.",
             )
         return cls(source, made, parts, data, list(absorbed))
 
@@ -208,6 +219,19 @@ def _open(variables: Mapping[str, Any], low: float) -> None:
     closed = tf.equal(*ends)
     for variable, value in zip(ends, (low, _ALONE), strict=True):
         variable.assign(tf.where(closed, value, variable))
+
+
+def _left(steps: Flat, exclude: str) -> set[int]:
+    """The layers that stay float, by their ids."""
+    form = FORMATS.get("keras")
+    parts = [
+        selection.Selectable(
+            name, kind, follows=not getattr(layer, "weights", ()), kind=form.kind_of(Layer(name, kind))
+        )
+        for name, layer in steps.layers.items()
+        if (kind := type(layer).__name__) not in {"InputLayer", "BatchNormalization"}
+    ]
+    return {id(steps.layers[name]) for name in selection.excluded(exclude, parts, "layer", "layer type")}
 
 
 def _alone(steps: Flat) -> set[str]:
