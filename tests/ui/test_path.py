@@ -113,6 +113,10 @@ def _choose_a_small_space(page):
     for name in ("Magnitude pruning", "Channel pruning", "Distillation"):
         space.get_by_role("checkbox", name=name, exact=True).click()
     poll(page, lambda: "left_out" in kernel_value(page, "workbench.code"), "the code follows the controls")
+    for name in ("LiteRT", "OpenVINO", "TensorFlow"):
+        space.get_by_role("button", name=name, pressed=True).click()
+    left = "{target.runtime for target in workbench._state.space.targets} == {'onnxruntime'}"
+    poll(page, lambda: kernel_value(page, left), "one runtime is left")
 
 
 #: Where the chart is coloured, as pixels of the page at least 16 apart: its points are, axes and rules are gray.
