@@ -6,8 +6,8 @@ quantized by deploykit (static and dynamic int8, weights alone in 8 and 4 bits, 
 rounding in view, and int8 behind channel pruning or shared values), and by TensorFlow Lite's converter, LiteRT
 Quantizer, ONNX Runtime, Olive and NNCF as their documentation shows. ONNX files run on ONNX Runtime and on OpenVINO, on
 which NNCF's are at home. All files answer the same test images, and are timed in turns as in `smaller.py`, which has
-the definitions. A front has two hypervolumes: loss against time, and loss against the size of the file, in kB after
-gzip.
+the definitions. Training is left out for networks without labels: how half of that one fares, `smaller.py` shows. A
+front has two hypervolumes: loss against time, and loss against the size of the file, in kB after gzip.
 
 Files stay in ``--work FOLDER``, so that a second run only measures; what failed is tried again. ``--make`` makes and
 scores them without timing, which can be done on a busy machine; timing wants a quiet one, and the load is printed. It
@@ -38,8 +38,6 @@ from peers import crops, encoder, quantizers
 _AWARE = {"epochs": 2, "train_examples": 8000}
 _PRUNE = {"sparsity": 0.6, "epochs": 2, "train_examples": 8000}
 _DISTILL = {"epochs": 6}
-#: A deep network with narrow layers is distilled in small steps; here it is only a few.
-_GENTLE = {"epochs": 2, "learning_rate": 3e-4, "batch_size": 8, "temperature": 1.0, "train_examples": 0}
 _CORRECTIONS = ("bias", "weights")
 _BUDGETS = (("size", 0.26), ("size", 0.3), ("size", 0.4), ("latency", 0.6), ("latency", 0.8))
 _ENDINGS = {"litert": "tflite", "onnxruntime": "onnx"}
@@ -53,31 +51,29 @@ def recipes(case: smaller.Case) -> dict[str, dict[str, tuple[Any, ...]]]:
     import deploykit as dk
 
     channels, heavy = {"per_channel": True}, {"operators": "conv_matmul"}
-    half = (dk.Step("prune_channels"), dk.Step("distill", case.distill or _DISTILL))
+    half = (dk.Step("prune_channels"), dk.Step("distill", _DISTILL))
     dynamic, static = dk.Step("quantize_dynamic"), dk.Step("quantize_static", channels)
     clustered = dk.Step("cluster_weights", {"clusters": 16})
     both = {
         "original": (), "dynamic": (dynamic,), "weights8": (dk.Step("quantize_weights", {"bits": 8}),),
         "weights4": (dk.Step("quantize_weights"),), "half-floats": (dk.Step("quantize_float16"),),
-        "half-dynamic": (*half, dynamic), "half-weights4": (*half, dk.Step("quantize_weights")),
     }  # fmt: skip
     if case.labels() is not None:
         sparse = dk.Step("prune_magnitude", _PRUNE)
         shared, aware = (sparse, clustered), dk.Step("quantize_aware", _AWARE)
         both |= {
+            "half-dynamic": (*half, dynamic), "half-weights4": (*half, dk.Step("quantize_weights")),
             "aware": (aware,), "shared-dynamic": (*shared, dynamic), "shared-aware": (*shared, aware),
             "half-shared-dynamic": (*half, *shared, dynamic), "half-shared-aware": (*half, *shared, aware),
         }  # fmt: skip
     tflite = {
-        "static": (dk.Step("quantize_static"),), "half-static": (*half, dk.Step("quantize_static")),
+        "static": (dk.Step("quantize_static"),),
         "narrow": (dk.Step("quantize_weights", {"convolutions": "int4"}),),
-        "half-narrow": (*half, dk.Step("quantize_weights", {"convolutions": "int4"})),
     }  # fmt: skip
     corrected = {f"static-{c}": (dk.Step("quantize_static", {**channels, "correction": c}),) for c in _CORRECTIONS}
     onnx = {
         "static": (static,), "heavy": (dk.Step("quantize_static", channels | heavy),), **corrected,
         "heavy-weights": (dk.Step("quantize_static", {**channels, **heavy, "correction": "weights"}),),
-        "half-static": (*half, static),
         "weights4-gptq": (dk.Step("quantize_weights", {"method": "gptq"}),),
         "weights4-int8": (dk.Step("quantize_weights", {"compute": "int8"}),),
         "mixed-narrow": (dk.Step("quantize_mixed", {"ratio": 0.22, "lowest": "4", **channels}),),
@@ -86,6 +82,9 @@ def recipes(case: smaller.Case) -> dict[str, dict[str, tuple[Any, ...]]]:
             for budget, ratio in _BUDGETS
         },
     }  # fmt: skip
+    if case.labels() is not None:
+        tflite |= {f"half-{name}": (*half, *tflite[name]) for name in ("static", "narrow")}
+        onnx |= {"half-static": (*half, static)}
     return {"litert": {**both, **tflite}, "onnxruntime": {**both, **onnx}}
 
 
@@ -140,7 +139,6 @@ _MAKERS: dict[str, Callable[[smaller.Case, Path, Path], dict[str, str]]] = {
 
 def make(title: str, case: smaller.Case, folder: Path, cache: Path, makers: list[str]) -> None:
     """Let those make their files that have not, and score what was made."""
-    folder.mkdir(parents=True, exist_ok=True)
     for maker in [*makers, "score"]:
         again = maker in {"ours", "score"}  # they keep what they have made themselves
         if not again and _read(folder / "told" / f"{maker}.json").get("done"):
@@ -161,7 +159,7 @@ def _child(step: str, case: smaller.Case, folder: Path, cache: Path) -> str:
     log = folder / "logs" / f"{step}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
-        done = subprocess.run(command, check=False, stderr=stream)
+        done = subprocess.run(command, check=False, stderr=stream, cwd=folder)  # some leave files where they run
     if not done.returncode:
         return ""
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
@@ -176,9 +174,16 @@ def runners(folder: Path) -> dict[str, Callable[[], smaller.Call]]:
     found: dict[str, Callable[[], smaller.Call]] = {}
     for path in smaller.files(folder):
         found[path.name] = lambda path=path: smaller.runner(path)
-        if path.suffix == ".onnx":
+        if path.stem == "original" or _is_static(path):
             found[f"{path.stem}.openvino"] = lambda path=path: _openvino(path)
     return found
+
+
+def _is_static(path: Path) -> bool:
+    """Whether the activations of an ONNX file become integers in ranges that are known before."""
+    import onnx
+
+    return path.suffix == ".onnx" and any(n.op_type == "QuantizeLinear" for n in onnx.load(str(path)).graph.node)
 
 
 def _openvino(path: Path) -> smaller.Call:
@@ -355,7 +360,7 @@ def _cases(arguments: argparse.Namespace, work: Path) -> dict[str, smaller.Case]
     if arguments.efficientnet:
         model, *images = (path.resolve() for path in arguments.efficientnet)
         found["efficientnet"] = smaller.Case(
-            model, *(images or [work / "crops.npz"]), limit=50.0, points=15.0, calibration=160, distill=_GENTLE
+            model, *(images or [work / "crops.npz"]), limit=50.0, points=15.0, calibration=160
         )
     found = {title: case for title, case in found.items() if not wanted or title in wanted}
     if "encoder" in found and (failed := _child("encoder", found["encoder"], work, work)):
