@@ -74,6 +74,8 @@ def recipes(case: smaller.Case) -> dict[str, dict[str, tuple[Any, ...]]]:
     onnx = {
         "static": (static,), "heavy": (dk.Step("quantize_static", channels | heavy),), **corrected,
         "heavy-weights": (dk.Step("quantize_static", {**channels, **heavy, "correction": "weights"}),),
+        "static-learned": (dk.Step("quantize_static", {**channels, "correction": "bias", "rounding": "learned"}),),
+        "nncf": (dk.Step("quantize_nncf", {"transformer": case.attention}),),
         "weights4-gptq": (dk.Step("quantize_weights", {"method": "gptq"}),),
         "weights4-int8": (dk.Step("quantize_weights", {"compute": "int8"}),),
         "mixed-narrow": (dk.Step("quantize_mixed", {"ratio": 0.22, "lowest": "4", **channels}),),
@@ -356,7 +358,7 @@ def main() -> None:
 def _cases(arguments: argparse.Namespace, work: Path) -> dict[str, smaller.Case]:
     """The networks that are asked for, by name."""
     tutorial, wanted = smaller.TUTORIAL, arguments.only
-    found = {"cnn": tutorial, "encoder": smaller.Case(work / "encoder.keras", tutorial.data)}
+    found = {"cnn": tutorial, "encoder": smaller.Case(work / "encoder.keras", tutorial.data, attention=True)}
     if arguments.efficientnet:
         model, *images = (path.resolve() for path in arguments.efficientnet)
         found["efficientnet"] = smaller.Case(

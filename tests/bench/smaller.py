@@ -65,6 +65,7 @@ class Case:
         faster: How many times as fast as the best int8 of the peers ours is to be.
         calibration: How many images calibrate.
         distill: Settings of the distillation.
+        attention: Whether it is a transformer.
     """
 
     model: Path
@@ -74,6 +75,7 @@ class Case:
     faster: float = 2.0
     calibration: int = 600
     distill: dict[str, Any] = field(default_factory=dict)
+    attention: bool = False
 
     @classmethod
     def from_json(cls, text: str) -> Case:
