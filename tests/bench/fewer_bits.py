@@ -6,8 +6,8 @@ quantized by deploykit (static and dynamic int8, weights alone in 8 and 4 bits, 
 rounding in view, and int8 behind channel pruning or shared values), and by TensorFlow Lite's converter, LiteRT
 Quantizer, ONNX Runtime, Olive and NNCF as their documentation shows. ONNX files run on ONNX Runtime and on OpenVINO, on
 which NNCF's are at home. All files answer the same test images, and are timed in turns as in `smaller.py`, which has
-the definitions. Training is left out for networks without labels: how half of that one fares, `smaller.py` shows. A
-front has two hypervolumes: loss against time, and loss against the size of the file, in kB after gzip.
+the definitions. What takes long is left out for networks without labels: how half of that one fares, `smaller.py`
+shows. A front has two hypervolumes: loss against time, and loss against the size of the file, in kB after gzip.
 
 Files stay in ``--work FOLDER``, so that a second run only measures; what failed is tried again. ``--make`` makes and
 scores them without timing, which can be done on a busy machine; timing wants a quiet one, and the load is printed. It
@@ -78,7 +78,6 @@ def recipes(case: smaller.Case) -> dict[str, dict[str, tuple[Any, ...]]]:
         "nncf": (dk.Step("quantize_nncf", {"transformer": case.attention}),),
         "weights4-gptq": (dk.Step("quantize_weights", {"method": "gptq"}),),
         "weights4-int8": (dk.Step("quantize_weights", {"compute": "int8"}),),
-        "mixed-narrow": (dk.Step("quantize_mixed", {"ratio": 0.22, "lowest": "4", **channels}),),
         **{
             f"mixed-{budget}-{ratio}": (dk.Step("quantize_mixed", channels | {"budget": budget, "ratio": ratio}),)
             for budget, ratio in _BUDGETS
@@ -86,7 +85,8 @@ def recipes(case: smaller.Case) -> dict[str, dict[str, tuple[Any, ...]]]:
     }  # fmt: skip
     if case.labels() is not None:
         tflite |= {f"half-{name}": (*half, *tflite[name]) for name in ("static", "narrow")}
-        onnx |= {"half-static": (*half, static)}
+        narrow = dk.Step("quantize_mixed", {"ratio": 0.22, "lowest": "4", **channels})
+        onnx |= {"half-static": (*half, static), "mixed-narrow": (narrow,)}
     return {"litert": {**both, **tflite}, "onnxruntime": {**both, **onnx}}
 
 
