@@ -15,6 +15,7 @@ from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, UNITS, Stage, Transform, TransformJob, Variant
 from deploykit.transforms._quantizing import settings, stages
+from deploykit.transforms._quantizing.rounding import batches_of, learn
 
 if TYPE_CHECKING:
     from deploykit.surgery.quantization.mixed import Operator
@@ -141,7 +142,7 @@ class _OnnxRuntime(Variant):
     requires = stages.REQUIRES
     accepts = stages.ACCEPTS
     produces = "onnx"
-    uses = ("budget", "ratio", "lowest", "calibration", "per_channel", "operators", "exclude")
+    uses = ("budget", "ratio", "lowest", "calibration", "per_channel", "operators", "rounding", "exclude")
     needs = ("calibration",)
     seeded = False
     stages = (*stages.STATIC, _RANKED, _CHOSEN)
@@ -219,9 +220,13 @@ class _OnnxRuntime(Variant):
         self, job: TransformJob, work: _Work, found: Sequence[Operator], bits: Mapping[str, int]
     ) -> list[list[Any]]:
         """Write the file; gives its units."""
-        from deploykit.surgery.quantization import prepare, write
+        from deploykit.surgery.quantization import learned, mixed, prepare, write
 
-        model = work.packed(bits)
+        model, told, learns = work.packed(bits), dict[str, float](), job["rounding"] == "learned"
+        narrow = {name for name, count in bits.items() if count == _NARROW}
+        if learns and narrow:
+            model = mixed.packed(work.model, narrow, batches_of(job, work.model), told)
+            job.notes["rounding"] = learned.notes(told)
         units = [[o.name, o.type, o.weights] for o in found if bits.get(o.name) == _NARROW]
         if _INTEGER not in bits.values() and units:
             require("onnx", "").save(model, str(job.target))
@@ -232,6 +237,8 @@ class _OnnxRuntime(Variant):
             model, job.target, work.types, work.quantizer, notes=job.notes, per_channel=work.per_channel,
             exclude=",".join(sorted(here & work.left(found, bits))), ranges=work.ranges,
         )  # fmt: skip
+        if learns:
+            learn(job, work.model)
         order = {o.name: place for place, o in enumerate(found)}
         return sorted([*units, *changed], key=lambda unit: order.get(unit[0], len(order)))
 
@@ -301,6 +308,7 @@ class QuantizeMixed(Transform):
         settings.CALIBRATION,
         settings.PER_CHANNEL,
         settings.OPERATORS,
+        settings.ROUNDING,
         settings.EXCLUDE,
     )  # fmt: skip
     variants = (_OnnxRuntime(),)

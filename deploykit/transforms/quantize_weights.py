@@ -13,6 +13,7 @@ from deploykit.surgery import selection
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, UNITS, Need, Transform, TransformJob, Variant
 from deploykit.transforms._quantizing import settings, stages
+from deploykit.transforms._quantizing.rounding import batches_of
 
 #: Bits of a weight of a convolution, by the setting.
 _BITS = {"float": 0, "int4": 4, "int8": 8}
@@ -113,15 +114,10 @@ class _Onnx(_FewBits):
         return (_SCALE + (_SCALE if parameters["method"] == "hqq" else whole)) / int(parameters["block"])
 
     def _apply(self, job: TransformJob) -> None:
-        from deploykit.loading.onnx import signature
-        from deploykit.surgery.onnx_session import runner
-        from deploykit.surgery.quantization import calibration, few_bits, rounding
+        from deploykit.surgery.quantization import few_bits, rounding
 
         model = stages.graph(job.source)
-        batches: Iterable[Any] = ()
-        if job["method"] in _READING:
-            inputs, _ = signature(model, job.source)
-            batches = calibration.Batches(job.examples, inputs, runner(model), calibration.BATCH, job.notes)
+        batches = batches_of(job, model) if job["method"] in _READING else ()
         how = rounding.FewBits(
             job["bits"], int(job["block"]), job["symmetric"], job["method"], bool(_BITS[job["convolutions"]]),
             job["compute"] == "int8",

@@ -137,6 +137,20 @@ def test_four_bits_are_stored_in_blocks(network, data, inputs, tmp_path):
     assert np.square(outputs[1] - outputs[0]).mean() / outputs[0].var() < 0.2
 
 
+def test_rounding_is_learned_where_it_helps(network, data, inputs, tmp_path):
+    """In integers and in blocks of 4 bits; what stays float has nothing to round."""
+    lost = {}
+    for rounding in ("nearest", "learned"):
+        settings = {"ratio": 0.2, "lowest": "4", "rounding": rounding}
+        notes = made("quantize_mixed", network, data, tmp_path / rounding, **settings)
+        lost[rounding] = error(tmp_path / rounding, network, inputs)
+    assert set(notes["bits"].values()) >= {4, 8}
+    assert notes["rounding"].keys() <= {name for name, bits in notes["bits"].items() if bits < 32}
+    assert {notes["bits"][name] for name in notes["rounding"]} == {4, 8}
+    assert min(notes["rounding"].values()) < 0.9
+    assert lost["learned"] < lost["nearest"]
+
+
 def test_a_time_is_met_or_refused_with_what_can_be(network, data, tmp_path):
     """How fast integers are depends on the processor: whichever it is, the file or the refusal says so."""
     settings = {"budget": "latency", "ratio": 0.9}

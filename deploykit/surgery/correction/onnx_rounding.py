@@ -53,12 +53,12 @@ class _Weights(Wires):
     """The integer weights of a model."""
 
     def grid(self, node: Any) -> _Grid | str:
-        """Those of a layer; the reason why they cannot be rounded again."""
+        """Those of a layer; the reason why they cannot be rounded again, "" where they are not integers."""
         import numpy as np
 
         maker = self._makers.get(node.input[1])
         if maker is None or maker.op_type != "DequantizeLinear" or not self._constants.keys() >= {*maker.input}:
-            return "its weights are not integers"
+            return ""
         if len(self._reads[node.input[1]]) > 1 or len(self._reads[maker.input[0]]) > 1:
             return "another node reads its weights as well"
         stored, scale, *zero = (self._value(name) for name in maker.input)
@@ -97,7 +97,7 @@ def learn(reference: Any, model: Any, batches: Iterable[Batch], report: Callable
         held = {name: numpy_helper.to_array(constants[name]) for name in old.input[1:2] if name in constants}
         layer, grid = linear(old, held), weights.grid(node)
         if isinstance(grid, str):
-            found.stay[label] = grid
+            found.stay |= {label: grid} if grid else {}
         elif layer is None or layer.weights.shape != grid.stored.shape:
             found.stay[label] = "it is not a plain convolution or matrix product"
         elif reason := learned.too_large(layer):

@@ -17,6 +17,7 @@ from deploykit.surgery.layers.loss import loss
 from deploykit.surgery.layers.onnx_loss import answers
 from deploykit.surgery.onnx_session import opened
 from deploykit.surgery.quantization import few_bits, floating
+from deploykit.surgery.quantization.moments import Batch
 from deploykit.surgery.quantization.rounding import FewBits
 from deploykit.surgery.quantization.write import Quantizer, parts_of
 from deploykit.surgery.reconstruction.walk import Examples
@@ -143,10 +144,20 @@ def damage_of(make: Callable[[], Any], wanted: dict[str, NDArray[Any]], examples
     return (lost, "") if lost < RUINED else (RUINED, "its answers are not finite then")
 
 
-def packed(model: Any, names: set[str]) -> Any:
-    """A copy of a prepared ``ModelProto`` in which some products have weights of 4 bits."""
+def packed(model: Any, names: set[str], batches: Iterable[Batch] = (), told: dict[str, float] | None = None) -> Any:
+    """A copy of a prepared ``ModelProto`` in which some products have weights of 4 bits.
+
+    Args:
+        model: The model.
+        names: Names of the products.
+        batches: Calibration inputs, from which rounding is learned; none where it is to the nearest values.
+        told: Gets how much of the error of the nearest values is left, where rounding is learned.
+    """
     made = copy.deepcopy(model)
-    few_bits.packed_in(made, names, NARROW, lambda *_: None)
+    how = replace(NARROW, method="learned") if batches else NARROW
+    found = few_bits.packed_in(made, names, how, lambda *_: None, batches)
+    if told is not None:
+        told |= found
     return made
 
 

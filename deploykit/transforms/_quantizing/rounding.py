@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.transforms._contract import TransformJob
+
+if TYPE_CHECKING:
+    from deploykit.surgery.quantization import calibration
 
 
 def learn(job: TransformJob, reference: Any) -> None:
@@ -15,15 +18,22 @@ def learn(job: TransformJob, reference: Any) -> None:
         job: Has the calibration data and the file; notes get what is left of the error.
         reference: The ``ModelProto`` that was quantized.
     """
-    from deploykit.loading.onnx import signature
     from deploykit.surgery.correction import onnx_rounding
-    from deploykit.surgery.onnx_session import runner
-    from deploykit.surgery.quantization import calibration, prepare
+    from deploykit.surgery.quantization import prepare
 
     onnx = require("onnx", "")
     model = onnx.load(str(job.target))
-    inputs, _ = signature(reference, job.source)
-    batches = calibration.Batches(job.examples, inputs, runner(reference), calibration.BATCH, job.notes)
-    job.notes |= onnx_rounding.learn(reference, model, batches, job.report).notes()
+    found = onnx_rounding.learn(reference, model, batches_of(job, reference), job.report).notes()
+    job.notes |= found | {"rounding": {**job.notes.get("rounding", {}), **found["rounding"]}}
     onnx.save(model, str(job.target))
     prepare.check_opens(job.target)
+
+
+def batches_of(job: TransformJob, model: Any) -> calibration.Batches:
+    """The calibration examples of a job for a ``ModelProto``, batch by batch."""
+    from deploykit.loading.onnx import signature
+    from deploykit.surgery.onnx_session import runner
+    from deploykit.surgery.quantization import calibration
+
+    inputs, _ = signature(model, job.source)
+    return calibration.Batches(job.examples, inputs, runner(model), calibration.BATCH, job.notes)
