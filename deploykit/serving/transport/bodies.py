@@ -1,4 +1,4 @@
-"""Bodies of HTTP requests: chunks put together, and gzip unpacked no further than the limit."""
+"""Bodies of HTTP requests: chunks put together, and what is packed unpacked no further than the limit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _MANY, _SMALL = 10_000, 64
 #: So much is unpacked at once; the rest of a larger body is unpacked in a thread.
 QUICK_BYTES = 1 << 20
+#: Codings of packed bodies (RFC 9110, 8.4.1), as the sizes of windows that stand for them in zlib.
+CODINGS = {b"gzip": 31, b"deflate": 15}
 
 
 class Chunks:
@@ -102,29 +104,31 @@ class Chunks:
 
 
 class Unpacker:
-    """Unpacks a gzip body.
+    """Unpacks a body.
 
     Args:
         data: The packed body.
+        coding: How it is packed: a key of `CODINGS`.
         limit: Most bytes to unpack: 200 MiB of zeros travel as 204 kB.
     """
 
-    def __init__(self, data: bytes, limit: int) -> None:
+    def __init__(self, data: bytes, coding: bytes, limit: int) -> None:
         self._packed = data
+        self._coding = coding.decode()
         self._limit = limit
-        self._unpacker = zlib.decompressobj(31)
+        self._unpacker = zlib.decompressobj(CODINGS[coding])
         self._parts: list[bytes] = []
 
     def run(self, most: int) -> bool:
         """Unpack up to so many bytes; whether that was all.
 
         Raises:
-            InvalidInputError: It is not one complete member of gzip.
+            InvalidInputError: It is not one complete stream.
         """
         try:
             self._parts.append(self._unpacker.decompress(self._packed, most))
         except zlib.error as error:
-            raise InvalidInputError(f"The body is not gzip: {error}.") from error
+            raise InvalidInputError(f"The body is not {self._coding}: {error}.") from error
         self._packed = self._unpacker.unconsumed_tail
         return self._unpacker.eof or not (self._packed or len(self._parts[-1]) == most)
 
@@ -132,7 +136,7 @@ class Unpacker:
         """Unpack the rest, and return everything.
 
         Raises:
-            InvalidInputError: It is not one complete member of gzip.
+            InvalidInputError: It is not one complete stream.
             TooLargeError: It is more than the limit.
         """
         if not self._unpacker.eof:
@@ -141,9 +145,9 @@ class Unpacker:
         if len(found) > self._limit:
             raise TooLargeError("more than that after decompression", self._limit, close=False)
         if not self._unpacker.eof:
-            raise InvalidInputError("The gzip body is cut off.")
+            raise InvalidInputError(f"The {self._coding} body is cut off.")
         if extra := len(self._unpacker.unused_data):
-            raise InvalidInputError(f"Expected one gzip member, got {extra} bytes behind it.")
+            raise InvalidInputError(f"Expected one {self._coding} stream, got {extra} bytes behind it.")
         return found
 
 

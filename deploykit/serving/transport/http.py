@@ -23,7 +23,7 @@ from deploykit.serving.protection.guard import CALLER, UnauthorizedError, bearer
 from deploykit.serving.records.entry import request_id
 from deploykit.serving.service import Service
 from deploykit.serving.splits import ASKED, CANARY_HEADER
-from deploykit.serving.transport.bodies import QUICK_BYTES, Unpacker
+from deploykit.serving.transport.bodies import CODINGS, QUICK_BYTES, Unpacker
 from deploykit.serving.transport.heads import Head
 from deploykit.serving.transport.lane import Asker, Ride
 from deploykit.serving.transport.recorded import recorded
@@ -112,7 +112,7 @@ class App:
             if self._service.split:
                 ASKED.set(next((v.decode("latin-1") for n, v in head.headers if n == CANARY_HEADER), ""))
             if head.encoding and _check_encoding(head):
-                body = await _unzip(body, self._service.limits.request_bytes)
+                body = await _unpacked(body, head.encoding, self._service.limits.request_bytes)
             response = await handler(body, head.headers)
         except Fault as fault:
             return self._refused(head, fault)
@@ -233,7 +233,7 @@ class App:
         if wire is None or endpoint is None:
             examples = (wire.example(name) for name in self._service.names for wire in self._wires)
             there = " and ".join(filter(None, examples))
-            raise NotFoundError(f"No such route: {path[:200]}; there are {there}.")
+            raise NotFoundError(f"No such route: {path[:200]}; there are {there or 'no models to ask'}.")
         if len(self._known) < _KNOWN_PATHS:
             self._known[path] = wire, endpoint
         return wire, endpoint
@@ -247,15 +247,15 @@ def _check_encoding(head: Head) -> bool:
     """
     if head.encoding in (b"", b"identity"):
         return False
-    if head.encoding != b"gzip":
+    if head.encoding not in CODINGS:
         shown = head.encoding.decode("latin-1")[:100]
-        raise EncodingError(f"Expected Content-Encoding gzip or none, got {shown!r}.")
+        raise EncodingError(f"Expected Content-Encoding gzip, deflate or none, got {shown!r}.")
     return True
 
 
-async def _unzip(data: bytes, limit: int) -> bytes:
+async def _unpacked(data: bytes, coding: bytes, limit: int) -> bytes:
     """Unpack a body; what takes longer than a moment in a thread."""
-    unpacker = Unpacker(data, limit)
+    unpacker = Unpacker(data, coding, limit)
     if unpacker.run(min(QUICK_BYTES, limit + 1)):
         return unpacker.rest()
     return await asyncio.get_running_loop().run_in_executor(None, unpacker.rest)

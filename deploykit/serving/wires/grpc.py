@@ -288,6 +288,15 @@ class _Server:
 
     # -- health and reflection ----------------------------------------------------------------------------------------
 
+    def _reflect(self, reflector: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        """Describe the services to who may use them."""
+        if self._service.guard is not None:
+            try:
+                self._service.guard.caller(_secret(context), "predict")
+            except Fault as fault:
+                raise self._abort(context, fault, fault.message) from None
+        yield from reflector.ServerReflectionInfo(requests, context)
+
     def _add_health(self, handlers: dict[str, Any], names: list[str]) -> Any:
         """Add the health service of these services, and reflection."""
         from grpc_health.v1 import health, health_pb2
@@ -299,7 +308,7 @@ class _Server:
             servicer.set(name, response.SERVING)
         reflector = reflection.ReflectionServicer((*names, health.SERVICE_NAME), _with_file(health_pb2.DESCRIPTOR))
         mirror = self._grpc.stream_stream_rpc_method_handler(
-            _in(self._stream_threads, partial(reflector.ServerReflectionInfo)),
+            _in(self._stream_threads, partial(self._reflect, reflector)),
             reflection_pb2.ServerReflectionRequest.FromString,
             reflection_pb2.ServerReflectionResponse.SerializeToString,
         )

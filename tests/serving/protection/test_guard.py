@@ -219,6 +219,18 @@ def test_grpc_asks_for_the_same_tokens(guarded):
         assert call("ModelStatistics", "all") == "PERMISSION_DENIED"
         assert call("RepositoryIndex", "all") == call("RepositoryModelLoad", "all") == "PERMISSION_DENIED"
 
+        def described(name):
+            metadata = [("authorization", f"Bearer {secrets[name]}")] if name else []
+            ask = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+            try:
+                return next(ask(iter([b"\x3a\x00"]), metadata=metadata, timeout=30))  # lists the services
+            except grpc.RpcError as error:
+                return error.code().name
+
+        assert b"inference.GRPCInferenceService" in described("all")
+        assert described("") == "UNAUTHENTICATED"
+        assert described("metrics") == "PERMISSION_DENIED"
+
 
 def test_another_address_takes_tokens_or_a_word(made, tmp_path):
     with pytest.raises(SettingError, match=r"--insecure"):
