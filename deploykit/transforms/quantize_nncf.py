@@ -108,6 +108,7 @@ class _Nncf(Variant):
                 remedy="exclude less, or skip this technique for the model.",
             )
         unsigned.unsign(made.graph)
+        nncf.round_biases(made.graph)
         require("onnx", "").save(made, str(job.target))
         prepare.check_opens(job.target)
         job.notes |= nncf.counts(made.graph)
@@ -150,8 +151,8 @@ class QuantizeNncf(Transform):
     label = "int8 by NNCF"
     help = (
         "OpenVINO's own quantizer: int8 with corrected biases, and accuracy control, which turns operators back to "
-        "float until no more than you allow is lost. The file runs in OpenVINO and ONNX Runtime. quantize_static has "
-        "more settings, and was faster in ONNX Runtime where it was measured."
+        "float until no more than you allow is lost. The file runs in OpenVINO and ONNX Runtime, about as fast as one "
+        "of quantize_static, whose own bias correction kept more of EfficientNet-Lite0."
     )
     family = QUANTIZE
     parameters = (

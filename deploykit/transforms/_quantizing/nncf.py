@@ -3,7 +3,8 @@
 NNCF also reads OpenVINO's own format, which no other technique or runtime here takes; its ONNX files run in OpenVINO as
 fast, and elsewhere. Two of its choices suit OpenVINO alone: int8 activations where values are negative, and one range a
 channel in front of depthwise convolutions. ONNX Runtime runs neither in integers: EfficientNet-Lite0 took four times as
-long as in float. With one range a tensor, in uint8, it computes in integers throughout, and is no slower in OpenVINO.
+long as in float. With one range a tensor, in uint8, it computes in integers throughout, and is no slower in OpenVINO;
+agreement with the float model was the same within what 160 examples resolve.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 #: The graph with all operators quantized, which NNCF writes before it turns some back.
 _WHOLE = "intermediate_model.onnx"
+#: Operators that move numbers, whatever they are.
+_MOVES = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 #: What SmoothQuant is switched off with.
 _OFF = -1.0
 
@@ -240,6 +243,50 @@ def operators(graph: Any) -> list[str]:
     """Names of the nodes that read dequantized numbers, in order."""
     makers = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     return [n.name for n in graph.node if n.op_type != "QuantizeLinear" and not makers.isdisjoint(n.input)]
+
+
+def round_biases(graph: Any) -> None:
+    """Store the biases of Gemms in int32, in steps of what they are added to, which is finer than float products are.
+
+    NNCF leaves them in float. Where no conversion follows a Gemm, ONNX Runtime then converts its weights back in each
+    run: a third of the time of EfficientNet-Lite0, for the last layer.
+
+    Args:
+        graph: A ``GraphProto`` that NNCF has quantized, changed in place.
+    """
+    import numpy as np
+
+    onnx, tensors = require("onnx", ""), require("onnx.numpy_helper", "")
+    stored = {i.name: i for i in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+
+    def source(name: str) -> Any:
+        while (maker := makers.get(name)) is not None and maker.op_type in _MOVES:
+            name = maker.input[0]
+        return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
+
+    nodes = []
+    for node in graph.node:
+        left, right = (source(name) for name in node.input[:2]) if node.op_type == "Gemm" else (None, None)
+        if left is not None and right is not None and right.input[0] in stored and node.input[2:3]:
+            turned = {a.name: a.i for a in node.attribute}.get("transB", 0)
+            axis = {a.name: a.i for a in right.attribute}.get("axis", 1) % 2
+            steps = tensors.to_array(stored[left.input[1]]) * tensors.to_array(stored[right.input[1]])
+            values = tensors.to_array(stored[node.input[2]]) if node.input[2] in stored else np.zeros(0)
+            alike = values.size and values.ndim == 1 and (steps.size == 1 or axis != turned)
+            if alike and (np.abs(values / steps) < np.iinfo(np.int32).max).all():
+                name, steps = f"{node.name}_bias", np.broadcast_to(steps, values.shape).astype(np.float32)
+                whole = np.rint(values / steps).astype(np.int32)
+                parts = {f"{name}_quantized": whole, f"{name}_scale": steps, f"{name}_zero_point": whole * 0}
+                graph.initializer.extend(tensors.from_array(np.ascontiguousarray(v), k) for k, v in parts.items())
+                nodes.append(onnx.helper.make_node("DequantizeLinear", list(parts), [name], f"{name}_node", axis=0))
+                node.input[2] = name
+        nodes.append(node)
+    graph.ClearField("node")
+    graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    for tensor in [i for i in graph.initializer if i.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 def counts(graph: Any) -> dict[str, dict[str, int]]:
