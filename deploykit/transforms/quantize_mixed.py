@@ -3,165 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.errors import CandidateError
 from deploykit.core.extras import require
+from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.loading.tflite import ADAPTER as TFLITE
+from deploykit.surgery import selection
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, UNITS, Stage, Transform, TransformJob, Variant
-from deploykit.transforms._quantizing import settings, stages
+from deploykit.transforms._quantizing import mixing, settings, stages
 from deploykit.transforms._quantizing.rounding import batches_of, learn
 
 if TYPE_CHECKING:
-    from deploykit.surgery.quantization.mixed import Operator
-
-#: Files of the stages: all operators, and the names of those to quantize with what the budget took.
-_OPERATORS, _CHOICE = "operators.json", "choice.json"
-#: Bits of a float, of an integer, and of the weights that are only stored as such.
-_FLOAT, _INTEGER, _NARROW = 32, 8, 4
-#: The model is timed so many times as long as a layer by itself: differences of a few percents decide.
-_PATIENCE = 5
+    from deploykit.surgery.mixing.budget import Operator
 
 
-class _Work:
-    """A prepared graph with all that quantizing it needs.
-
-    Args:
-        job: Its source is the folder of a stage.
-    """
-
-    def __init__(self, job: TransformJob) -> None:
-        from deploykit.surgery.quantization import graphs, write
-        from deploykit.transforms._examples.onnx import examples_of
-
-        self.model, self.ranges = stages.graph(job.source), stages.ranges(job.source)
-        self.per_channel = bool(job["per_channel"])
-        self.types = graphs.HEAVY if job["operators"] == "conv_matmul" else graphs.operator_types()
-        self.spared = write.spared(self.model.graph, self.ranges, per_channel=self.per_channel)
-        self.examples = examples_of(self.model, job)
-
-    def quantizer(self, model: Any, names: list[str], types: list[str]) -> Any:
-        """One of ONNX Runtime's."""
-        kinds = require("onnxruntime.quantization", "").QuantType
-        return require("onnxruntime.quantization.qdq_quantizer", "").QDQQuantizer(
-            model, per_channel=self.per_channel, reduce_range=False, weight_qType=kinds.QInt8,
-            activation_qType=kinds.QUInt8, tensors_range=self.ranges, nodes_to_quantize=[], nodes_to_exclude=names,
-            op_types_to_quantize=types, extra_options={},
-        )  # fmt: skip
-
-    def packed(self, bits: Mapping[str, int]) -> Any:
-        """The graph with the weights of 4 bits in it."""
-        from deploykit.surgery.quantization import mixed
-
-        narrow = {name for name, count in bits.items() if count == _NARROW}
-        return mixed.packed(self.model, narrow) if narrow else self.model
-
-    def left(self, found: Sequence[Operator], bits: Mapping[str, int]) -> set[str]:
-        """Names of the nodes that do not become integers, with the sums behind packed products."""
-        names = {o.name for o in found if bits.get(o.name) != _INTEGER}
-        return {*names, *(f"{name}_Add" for name, count in bits.items() if count == _NARROW), *self.spared}
-
-    def made(self, found: Sequence[Operator], bits: Mapping[str, int]) -> Any:
-        """The graph with some operators quantized."""
-        from deploykit.surgery.quantization import mixed
-
-        model = self.packed(bits)
-        if _INTEGER not in bits.values():
-            return model
-        return mixed.quantized(model, self.quantizer, self.types, self.left(found, bits))
-
-
-class _Damage(Stage):
-    name = "onnx_operators"
-    label = "operator ranking (ONNX)"
-    help = "Quantizes every operator alone and measures what the outputs lose, and times it in float."
-    requires = stages.REQUIRES
-    uses = ("calibration", "per_channel", "operators", "lowest")
-    needs = ("calibration",)
-    copies = False
-    seeded = False
-
-    def _prepare(self, job: TransformJob) -> None:
-        from deploykit.surgery.quantization import graphs, mixed
-
-        work = _Work(job)
-        left = {*work.spared, *graphs.done_before(work.model.graph)}
-        found = mixed.operators(work.model, work.types, left)
-        if found:
-            found = mixed.measured(
-                work.model, found, work.quantizer, work.types, left, work.examples, narrow=job["lowest"] == "4"
-            )
-        (job.target / _OPERATORS).write_text(json.dumps([o.to_json() for o in found]), "utf-8")
-        stages.linked(job)
-
-
-class _Choice(Stage):
-    name = "onnx_operators_timed"
-    label = "timing of mixed precision (ONNX)"
-    help = "Quantizes operators, those first that cost least for their time, until the model is as fast as asked for."
-    requires = stages.REQUIRES
-    uses = ("calibration", "per_channel", "operators", "lowest", "ratio", "exclude")
-    needs = ("calibration",)
-    copies = False
-    timed = True
-    seeded = False
-
-    def _prepare(self, job: TransformJob) -> None:
-        from deploykit.surgery import layer_times
-        from deploykit.surgery.quantization import mixed
-
-        work, (found, free) = _Work(job), _operators(job)
-        taken: dict[int, float] = {}
-
-        def share(chosen: Sequence[Operator]) -> float:
-            if len(chosen) not in taken:
-                whole, part = layer_times.fastest([work.model, work.made(found, _integers(chosen))], _PATIENCE)
-                taken[len(chosen)] = part / whole
-                job.report(len(taken), len(taken) + 1, "timing mixed precision")
-            return taken[len(chosen)]
-
-        chosen = mixed.by_time(free, job["ratio"], share)
-        told = {"names": [o.name for o in chosen], "took": [1.0, share(chosen), share(_able(free))]}
-        (job.target / _CHOICE).write_text(json.dumps(told), "utf-8")
-        (job.target / _OPERATORS).write_text((job.source / _OPERATORS).read_text("utf-8"), "utf-8")
-        stages.linked(job)
-
-
-_RANKED, _CHOSEN = _Damage(), _Choice()
-
-
-class _OnnxRuntime(Variant):
-    name = "onnxruntime"
-    label = "mixed precision (ONNX Runtime)"
-    help = "Pairs of quantizing and dequantizing nodes around the operators that become integer."
-    requires = stages.REQUIRES
-    accepts = stages.ACCEPTS
-    produces = "onnx"
-    uses = ("budget", "ratio", "lowest", "calibration", "per_channel", "operators", "rounding", "exclude")
+class _Mixed(Variant):
+    #: Kinds of layers that stay float, besides recurrent ones.
+    floating: ClassVar[tuple[LayerKind, ...]] = ()
     needs = ("calibration",)
     seeded = False
-    stages = (*stages.STATIC, _RANKED, _CHOSEN)
-
-    def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
-        """Ranges as for static quantization; nothing is timed for a size."""
-        timed = (_CHOSEN,) if parameters["budget"] == "latency" else ()
-        return (*stages.static(parameters["calibration"]), _RANKED, *timed)
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """What the budget leaves, between integers of 8 bits and floats."""
         least = 0.625 if parameters["lowest"] == "4" else 1.0
         return max(least, 4.0 * parameters["ratio"]) if parameters["budget"] == "size" else 1.0
-
-    def unable(self, parameters: dict[str, Any]) -> str:
-        """Weights of 4 bits are not faster."""
-        if parameters["budget"] == "latency" and parameters["lowest"] == "4":
-            return "weights of 4 bits are no faster than float: leave lowest=4 out for a budget of time"
-        return super().unable(parameters)
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations somewhere."""
@@ -174,7 +45,7 @@ class _OnnxRuntime(Variant):
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Budgets that nothing or everything meets, layers without an integer operator."""
         yield from super().problems(parameters, facts)
-        yield from settings.problems(parameters, facts, floating=("recurrent",))
+        yield from settings.problems(parameters, facts, floating=("recurrent", *self.floating))
         if parameters["ratio"] >= 1:
             yield Problem("pointless", "a ratio of 1 leaves everything in float: lower ratio")
         least = self.bytes_a_weight({**parameters, "ratio": 0.0}, facts) / 4
@@ -182,53 +53,109 @@ class _OnnxRuntime(Variant):
             words = f"{parameters['lowest']} bits and their scales are {100 * least:.3g} % of 32 bits"
             yield Problem("impossible", f"{words}: raise ratio")
 
+    def _decided(
+        self, job: TransformJob, found: Sequence[Operator], free: Sequence[Operator], bits: dict[str, int],
+        costs: Sequence[float], damage: Callable[[Mapping[str, int]], float],
+    ) -> dict[str, int]:  # fmt: skip
+        """The bits of operators, with notes of what they cost; those of a budget, or 8 for all where that is better.
+
+        Args:
+            job: Has the budget.
+            found: All operators, measured.
+            free: Those of them that may be quantized.
+            bits: What the budget gives.
+            costs: What the budget limits: in float, with these bits, and with 8 bits for all that bear them.
+            damage: What the outputs lose to some bits.
+
+        Raises:
+            CandidateError: The budget cannot be met.
+        """
+        if costs[1] > job["ratio"] * costs[0]:
+            _missed(job, costs[1] / costs[0], left=len(free) < len(found))
+        uniform = mixing.integers(mixing.able(free))
+        lost = [damage(some) for some in (bits, uniform)]
+        # Operators by themselves do not show what they do together.
+        if lost[1] <= lost[0] and costs[2] <= job["ratio"] * costs[0]:
+            bits, lost = uniform, lost[1:] * 2
+        job.notes |= {
+            "bits": {o.name: bits.get(o.name, mixing.FLOAT) for o in found},
+            "damage": [float(f"{value:.3g}") for value in lost],
+        }
+        if problems := {o.name: o.problem for o in found if o.problem}:
+            job.notes["not_quantized"] = problems
+        return bits
+
+    def _sized(
+        self, job: TransformJob, found: Sequence[Operator], free: Sequence[Operator]
+    ) -> tuple[dict[str, int], list[float]]:
+        """What a budget for the size gives, and what it costs; see `_decided`."""
+        from deploykit.surgery.mixing import budget
+
+        whole = budget.taken(found, {})
+        bits = budget.by_size(found, free, job["ratio"] * whole)
+        costs = [whole, *(budget.taken(found, some) for some in (bits, mixing.integers(mixing.able(free))))]
+        job.notes["weight_bytes"] = [round(value) for value in costs[:2]]
+        return bits, costs
+
+
+class _OnnxRuntime(_Mixed):
+    name = "onnxruntime"
+    label = "mixed precision (ONNX Runtime)"
+    help = "Pairs of quantizing and dequantizing nodes around the operators that become integer."
+    requires = stages.REQUIRES
+    accepts = stages.ACCEPTS
+    produces = "onnx"
+    uses = ("budget", "ratio", "lowest", "calibration", "per_channel", "operators", "rounding", "exclude")
+    stages = (*stages.STATIC, mixing.RANKED, mixing.CHOSEN)
+
+    def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
+        """Ranges as for static quantization; nothing is timed for a size."""
+        timed = (mixing.CHOSEN,) if parameters["budget"] == "latency" else ()
+        return (*stages.static(parameters["calibration"]), mixing.RANKED, *timed)
+
+    def unable(self, parameters: dict[str, Any]) -> str:
+        """Weights of 4 bits are not faster."""
+        if parameters["budget"] == "latency" and parameters["lowest"] == "4":
+            return "weights of 4 bits are no faster than float: leave lowest=4 out for a budget of time"
+        return super().unable(parameters)
+
     def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
         """Names that no node has."""
         yield from settings.unsuited(parameters, layers)
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.surgery.layers import onnx_loss
-        from deploykit.surgery.quantization import mixed
+        from deploykit.surgery.mixing import budget
 
-        work, (found, free) = _Work(job), _operators(job)
-        uniform = _integers(_able(free))
+        work, (found, free) = mixing.OnnxWork(job), mixing.operators(job)
         if job["budget"] == "latency":
-            told = json.loads((job.source / _CHOICE).read_text("utf-8"))
-            bits, costs = _integers([o for o in free if o.name in told["names"]]), told["took"]
+            told = json.loads((job.source / mixing.CHOICE).read_text("utf-8"))
+            bits, costs = mixing.integers([o for o in free if o.name in told["names"]]), told["took"]
             job.notes["time_left"] = round(costs[1], 3)
         else:
-            whole = mixed.taken(found, {})
-            bits = mixed.by_size(found, free, job["ratio"] * whole)
-            costs = [whole, *(mixed.taken(found, some) for some in (bits, uniform))]
-            job.notes["weight_bytes"] = [round(value) for value in costs[:2]]
-        if costs[1] > job["ratio"] * costs[0]:
-            _missed(job, costs[1] / costs[0], left=len(free) < len(found))
+            bits, costs = self._sized(job, found, free)
         wanted = onnx_loss.answers(work.model, work.examples)
-        lost = [mixed.damage_of(partial(work.made, found, some), wanted, work.examples)[0] for some in (bits, uniform)]
-        # Operators by themselves do not show what they do together.
-        if lost[1] <= lost[0] and costs[2] <= job["ratio"] * costs[0]:
-            bits, lost = uniform, lost[1:] * 2
-        job.notes |= {
-            "bits": {o.name: bits.get(o.name, _FLOAT) for o in found},
-            "damage": [float(f"{value:.3g}") for value in lost],
-        }
-        if problems := {o.name: o.problem for o in found if o.problem}:
-            job.notes["not_quantized"] = problems
+
+        def damage(some: Mapping[str, int]) -> float:
+            return budget.damage_of(lambda: onnx_loss.answers(work.made(found, some), work.examples), wanted)[0]
+
+        bits = self._decided(job, found, free, bits, costs, damage)
         job.notes[UNITS] = self._written(job, work, found, bits)
 
     def _written(
-        self, job: TransformJob, work: _Work, found: Sequence[Operator], bits: Mapping[str, int]
+        self, job: TransformJob, work: mixing.OnnxWork, found: Sequence[Operator], bits: Mapping[str, int]
     ) -> list[list[Any]]:
         """Write the file; gives its units."""
-        from deploykit.surgery.quantization import learned, mixed, prepare, write
+        from deploykit.surgery.mixing import onnx_mixing as mixed
+        from deploykit.surgery.quantization import learned, prepare, write
 
         model, told, learns = work.packed(bits), dict[str, float](), job["rounding"] == "learned"
-        narrow = {name for name, count in bits.items() if count == _NARROW}
+        narrow = {name for name, count in bits.items() if count == mixing.NARROW}
         if learns and narrow:
             model = mixed.packed(work.model, narrow, batches_of(job, work.model), told)
             job.notes["rounding"] = learned.notes(told)
-        units = [[o.name, o.type, o.weights] for o in found if bits.get(o.name) == _NARROW]
-        if _INTEGER not in bits.values() and units:
+        units = [[o.name, o.type, o.weights] for o in found if bits.get(o.name) == mixing.NARROW]
+        if mixing.INTEGER not in bits.values() and units:
             require("onnx", "").save(model, str(job.target))
             prepare.check_opens(job.target)
             return units
@@ -243,28 +170,55 @@ class _OnnxRuntime(Variant):
         return sorted([*units, *changed], key=lambda unit: order.get(unit[0], len(order)))
 
 
-def _integers(chosen: Iterable[Operator]) -> dict[str, int]:
-    """Those with 8 bits each."""
-    return {o.name: _INTEGER for o in chosen}
+class _TFLite(_Mixed):
+    name = "tflite"
+    label = "mixed precision (TFLite)"
+    help = "LiteRT Quantizer on a .tflite file, with int8 weights and activations operator by operator; for a size."
+    requires = mixing.LITERT
+    accepts = frozenset({"tflite"})
+    produces = "tflite"
+    uses = ("budget", "ratio", "exclude")
+    stages = (mixing.TFLITE_RANKED,)
+    floating = ("embedding",)
 
+    def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
+        """What the budget leaves, between integers of 8 bits and floats."""
+        return super().bytes_a_weight({**parameters, "lowest": "8"}, facts)
 
-def _able(found: Sequence[Operator]) -> list[Operator]:
-    """Those that can be quantized at all."""
-    from deploykit.surgery.quantization.mixed import RUINED
+    def unable(self, parameters: dict[str, Any]) -> str:
+        """Times of single operators, and blocks of 4 bits."""
+        if parameters["budget"] == "latency":
+            return "LiteRT does not say how long single operators take: TFLite files have a budget for the size"
+        if parameters["lowest"] == "4":
+            return "operators of TFLite files have 8 bits here or float: quantize_weights stores 4"
+        return super().unable(parameters)
 
-    return [o for o in found if o.damage < RUINED]
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Budgets that nothing or everything meets."""
+        return super().problems({**parameters, "lowest": "8"}, facts)
 
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """Names that no operator has."""
+        yield from selection.unsuited(parameters["exclude"], layers, "operator", "type of operator")
 
-def _operators(job: TransformJob) -> tuple[list[Operator], list[Operator]]:
-    """All operators that the stage has measured, and those of them that ``exclude`` leaves."""
-    from deploykit.surgery import selection
-    from deploykit.surgery.quantization import write
-    from deploykit.surgery.quantization.mixed import Operator
+    def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.mixing import tflite_mixing
+        from deploykit.surgery.mixing.budget import Operator
 
-    found = [Operator.from_json(plain) for plain in json.loads((job.source / _OPERATORS).read_text("utf-8"))]
-    parts = write.parts_of(stages.graph(job.source).graph)
-    left = selection.excluded(job["exclude"], parts, "node", "operator")
-    return found, [o for o in found if o.name not in left]
+        found = [Operator.from_json(plain) for plain in json.loads((job.source / mixing.OPERATORS).read_text("utf-8"))]
+        ranges = tflite_mixing.read((job.source / mixing.RANGES).read_text("utf-8"))
+        work = tflite_mixing.Mixing(job.source / mixing.FILE, job.examples, job.notes, job.report, ranges)
+        parts = [
+            selection.Selectable(o.name, o.type, o.weights, not o.weights, TFLITE.kind_of(Layer(o.name, o.type)))
+            for o in found
+        ]
+        left = selection.excluded(job["exclude"], parts, "operator", "type of operator")
+        free = [o for o in found if o.name not in left]
+        assert job["budget"] == "size"
+        bits, costs = self._sized(job, found, free)
+        bits = self._decided(job, found, free, bits, costs, lambda some: work.damage(list(some))[0])
+        work.write(bits.keys(), job.target)
+        job.notes[UNITS] = [[o.name, o.type, o.weights] for o in found if bits.get(o.name) == mixing.INTEGER]
 
 
 def _missed(job: TransformJob, share: float, *, left: bool) -> None:
@@ -311,7 +265,7 @@ class QuantizeMixed(Transform):
         settings.ROUNDING,
         settings.EXCLUDE,
     )  # fmt: skip
-    variants = (_OnnxRuntime(),)
+    variants = (_OnnxRuntime(), _TFLite())
     excluding = settings.EXCLUDE.name
     careful: ClassVar[dict[str, Value]] = {"per_channel": True}
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploykit.surgery.quantization import mixed
-from deploykit.surgery.quantization.mixed import RUINED, Operator
+from deploykit.surgery.mixing import budget as mixed
+from deploykit.surgery.mixing.budget import RUINED, Operator
 
 
 def drawn(seed, count=8):

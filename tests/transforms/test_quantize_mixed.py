@@ -1,16 +1,21 @@
 """Operators that become integer and operators that stay float, in the files themselves."""
 
 import math
+import re
 
 import numpy as np
 import onnx
 import pytest
+from litert_quantizer import quantizer
 from onnx import numpy_helper, parser
 from onnxruntime import InferenceSession
 
 from deploykit.core.errors import CandidateError, SettingError
 from deploykit.data.dataset import Dataset
+from deploykit.loading._load import load
+from deploykit.loading.tflite import ADAPTER as TFLITE
 from deploykit.testing import work
+from deploykit.transforms._contract import TRANSFORMS
 
 pytestmark = pytest.mark.long
 
@@ -163,3 +168,61 @@ def test_a_time_is_met_or_refused_with_what_can_be(network, data, tmp_path):
     else:
         assert notes["time_left"] <= 0.9
         assert 1 in stored(tmp_path / "out").values()
+
+
+# -- TFLite -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def tflite_file(folder):
+    """A small CNN; its dense layer holds most weights."""
+    target = folder / "mixed.tflite"
+    work.converted("keras_to_saved_model", work.made("wide_cnn", folder), folder / "mixed.saved")
+    work.converted("saved_model_to_tflite", folder / "mixed.saved", target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def images(folder):
+    values = np.random.default_rng(0).normal(0, 1, (80, 8, 8, 1)).astype(np.float32)
+    Dataset.from_arrays(values, calibration_size=24).save(folder / "images")
+    return values[:24], folder / "images"
+
+
+@pytest.mark.filterwarnings("ignore:Warning. Enabling `experimental_preserve_all_tensors`")
+def test_tflite_files_are_those_of_the_quantizer_for_the_operators_that_were_chosen(tflite_file, images, tmp_path):
+    notes = work.transformed("quantize_mixed", "tflite", tflite_file, tmp_path / "out", images[1], ratio=0.6)
+    chosen = [name for name, bits in notes["bits"].items() if bits == 8]
+    assert chosen == [name for name, _, _ in notes["units"]]
+    before = {w.layer: w for w in TFLITE.weights(tflite_file)}
+    after = {w.layer: w.stored for w in TFLITE.weights(tmp_path / "out")}
+    assert after == {name: "int8" if name in chosen else "float32" for name in before}
+    assert set(after.values()) == {"int8", "float32"}
+    left = sum(math.prod(w.shape) * (1 if after[name] == "int8" else 4) for name, w in before.items())
+    assert left <= 0.6 * 4 * sum(math.prod(w.shape) for w in before.values())
+    made = quantizer.Quantizer(str(tflite_file))
+    kinds = {layer.name: layer.type for layer in load(tflite_file).layers}
+    for name in chosen:
+        made.add_static_config(f"^{re.escape(name)};", kinds[name], 8, 8)
+    data = Dataset.open(images[1])
+    (values,) = data.calibration().values()
+    feeds = [{"image": values[i : i + 1]} for i in range(len(values))]
+    ranges = made.calibrate({"serving_default": feeds}, num_threads=1)
+    assert (tmp_path / "out").read_bytes() == bytes(made.quantize(ranges, enable_progress_report=False).quantized_model)
+
+
+def test_what_tflite_files_cannot_have_is_refused(tflite_file, images, tmp_path):
+    notes = work.transformed("quantize_mixed", "tflite", tflite_file, tmp_path / "out", images[1], ratio=0.9)
+    assert notes["damage"][0] <= notes["damage"][1]
+    with pytest.raises(CandidateError, match=r"but 8 bits give .* at best") as raised:
+        work.transformed(
+            "quantize_mixed", "tflite", tflite_file, tmp_path / "none", images[1], ratio=0.3, exclude="FULLY_CONNECTED"
+        )
+    assert "leave out fewer operators with exclude" in raised.value.remedy
+    with pytest.raises(SettingError, match="did you mean 'CONV_2D'"):
+        work.transformed("quantize_mixed", "tflite", tflite_file, tmp_path / "none", images[1], exclude="CONV_3D")
+    (way,) = (v for v in TRANSFORMS.get("quantize_mixed").variants if v.name == "tflite")
+    complete = TRANSFORMS.get("quantize_mixed").complete
+    assert "budget for the size" in way.unable(complete({"budget": "latency"}))
+    assert "quantize_weights stores 4" in way.unable(complete({"lowest": "4"}))
+    assert not way.unable(complete({}))

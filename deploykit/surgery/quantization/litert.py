@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def pack(
         UnsupportedModelError: There is nothing to pack.
         CandidateError: The quantizer fails on it.
     """
-    parts = list(_parts(source))
+    parts = list(parts_of(source))
     left = selection.excluded(exclude, parts, "operator", "type of operator")
     chosen = [part for part in parts if part.name not in left and how.bits_of(part.type)]
     if not chosen:
@@ -95,7 +95,7 @@ def pack(
             f"the file has {', '.join(sorted({part.type for part in parts})) or 'no operator with any'}.",
             remedy="leave fewer operators out with exclude, let convolutions be int8, or skip this technique.",
         )
-    examples = _examples(source, data, notes, report) if how.gptq and data is not None else None
+    examples = examples_of(source, data, notes, report) if how.gptq and data is not None else None
     with graphs.failures("quantize", "LiteRT Quantizer"):
         made = require("litert_quantizer.quantizer").Quantizer(str(source), _recipe(chosen, how))
         ranges = made.calibrate(examples, num_threads=1) if examples is not None and made.need_calibration else None
@@ -106,7 +106,7 @@ def pack(
     return selection.units(chosen, set())
 
 
-def _parts(source: Path) -> Iterator[selection.Selectable]:
+def parts_of(source: Path) -> Iterator[selection.Selectable]:
     """Operators whose weights are float32."""
     kinds = {layer.name: layer.type for layer in TFLITE.read(source, trusted=False, imports=()).layers}
     for weight in TFLITE.weights(source):
@@ -116,6 +116,30 @@ def _parts(source: Path) -> Iterator[selection.Selectable]:
             for dim in weight.shape:
                 size *= dim
             yield selection.Selectable(weight.layer, kind, size, kind=TFLITE.kind_of(Layer(weight.layer, kind)))
+
+
+def static_recipe(chosen: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What the quantizer is to do for operators with int8 weights and activations, each by its name and its type."""
+    return [
+        {
+            "regex": f"^{re.escape(name)};",
+            "operation": _OPERATORS.get(kind, kind),
+            "algorithm_key": _NEAREST,
+            "op_config": {
+                "activation_tensor_config": {
+                    "num_bits": 8, "symmetric": False, "granularity": "TENSORWISE", "dtype": "INT",
+                },
+                "weight_tensor_config": {
+                    "num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT",
+                },
+                "compute_precision": "INTEGER",
+                "explicit_dequantize": False,
+                "skip_checks": False,
+                "min_weight_elements": 0,
+            },
+        }
+        for name, kind in chosen.items()
+    ]  # fmt: skip
 
 
 def _recipe(chosen: Sequence[selection.Selectable], how: FewBits) -> list[dict[str, Any]]:
@@ -152,7 +176,7 @@ class _Counted:
         return calibration.counted(self._batches, self._report)
 
 
-def _examples(source: Path, data: Dataset, notes: dict[str, Any], report: Report) -> dict[str, _Counted]:
+def examples_of(source: Path, data: Dataset, notes: dict[str, Any], report: Report) -> dict[str, _Counted]:
     """Calibration examples as the quantizer takes them, by signature."""
     interpreter = require("ai_edge_litert.interpreter").Interpreter(str(source))
     signatures = list(interpreter.get_signature_list())
