@@ -49,7 +49,8 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
     Returns:
         ``inputs`` and ``outputs``: specs of what clients send and get; ``input_names`` and ``output_names`` in the
-        file; ``batch_dependent``; ``tolerance``.
+        file; ``file_inputs`` and ``file_outputs``: the file's own specs; ``batch_dependent``; ``joined``: whether
+        examples of several requests may run as one batch; ``tolerance``.
     """
     target, contract = Target.from_json(arguments["target"]), Contract.from_json(arguments["contract"])
     preprocess = from_plain(dict[str, Preprocess], arguments["preprocess"])
@@ -69,7 +70,22 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         "output_names": {meaning.name: spec.name for spec, meaning in session.given},
         "batch_dependent": dependent,
         "tolerance": max([TOLERANCE, *steps]),
+        "file_inputs": to_plain(session.inputs),
+        "file_outputs": to_plain(session.outputs),
+        "joined": not dependent and _is_batched(session),
     }
+
+
+def _is_batched(session: Session) -> bool:
+    """Whether the first axis of everything the file takes and gives is the batch, and free."""
+    fed = [meaning for _, meaning in session.feeding.inputs]
+    first = [spec.shape[0] if spec.shape else 1 for spec in (*session.inputs, *session.outputs)]
+    return (
+        all(size is None for size in first)
+        and all(one is not None and one.how != "constant" and one.batch_axis == 0 for one in fed)
+        and all(one.batch_axis == 0 and not one.fixed for _, one in session.given)
+        and len(session.given) == len(session.outputs)
+    )
 
 
 def _as_the_file_takes_them(session: Session, prepared: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

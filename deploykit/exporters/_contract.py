@@ -33,6 +33,10 @@ class Draft:
         name: Name to serve the model by: letters, digits, ``.``, ``_`` and ``-``.
         inputs: Raw inputs as clients of deploykit's server send them.
         outputs: Outputs as they get them.
+        file_inputs: What the model file takes, in its own order and by its own names; sizes that are free are None.
+        file_outputs: What it gives.
+        joined: Whether examples of several requests may be run as one batch: the first axis of all tensors is the
+            batch, it is free, and no example's answer depends on the others.
         examples: Some golden inputs as the model file takes them, by its own names, each a batch of one example.
         requirements: pip requirements to run the model.
         suffix: Ending of the model file, with the dot; "" for a folder.
@@ -52,6 +56,9 @@ class Draft:
     stateful: tuple[str, ...] = ()
     batch_dependent: bool = False
     parameters: dict[str, Value] = field(default_factory=dict)
+    file_inputs: tuple[TensorSpec, ...] = ()
+    file_outputs: tuple[TensorSpec, ...] = ()
+    joined: bool = False
 
 
 class Exporter(Adapter):

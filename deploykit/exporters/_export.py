@@ -199,6 +199,9 @@ def _write(
         stateful=parts.stateful,
         batch_dependent=recorded["batch_dependent"],
         parameters=parameters,
+        file_inputs=from_plain(tuple[TensorSpec, ...], recorded["file_inputs"]),
+        file_outputs=from_plain(tuple[TensorSpec, ...], recorded["file_outputs"]),
+        joined=recorded["joined"],
     )
     model = exporter.write(chosen, draft, folder)
     return Manifest(

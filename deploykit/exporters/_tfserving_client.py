@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from deploykit.artifacts.artifact import Manifest
 from deploykit.artifacts.client import Client
 from deploykit.artifacts.wire import objects, text_or_bytes
-from deploykit.core.errors import ServeError
 from deploykit.core.model import align
+from deploykit.exporters._bare import answers, feeds, names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,34 +31,10 @@ def ask(url: str, manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> dic
         ServeError: The examples are sequences, or nothing answers there.
         RequestError: The server refuses the inputs.
     """
-    import numpy as np
-
-    if manifest.contract.sequences:
-        raise ServeError(
-            "It runs single steps; the golden data are sequences of steps.", remedy="check deploykit's own server."
-        )
-    count = len(next(iter(inputs.values())))
-    feeds = {}
-    for meaning in manifest.contract.inputs:
-        name, there = meaning.name, manifest.input_names.get(meaning.name, meaning.name)
-        if name in inputs:
-            array = manifest.preprocess[name].apply(inputs[name]) if name in manifest.preprocess else inputs[name]
-            feeds[there] = np.moveaxis(array, 0, meaning.batch_axis)
-            continue
-        dtype: Any = object if meaning.dtype == "string" else meaning.dtype
-        value = np.asarray(manifest.contract.constants.get(name, 0), dtype)
-        if meaning.how == "state" and meaning.shape is not None:
-            dims = [count if axis == meaning.batch_axis else d or 1 for axis, d in enumerate(meaning.shape)]
-            value = np.broadcast_to(value, dims)
-        feeds[there] = value
-    theirs = [manifest.output_names.get(o.name, o.name) for o in manifest.contract.outputs]
+    given = feeds(manifest, inputs)
     with Client(url, os.environ.get("DEPLOYKIT_TOKEN", "")) as client:
-        found = predict(client, manifest.name, feeds, theirs)
-    return {
-        o.name: np.repeat(found[there][None], count, axis=0) if o.fixed else np.moveaxis(found[there], o.batch_axis, 0)
-        for o, there in zip(manifest.contract.outputs, theirs, strict=True)
-        if there in found
-    }
+        found = predict(client, manifest.name, given, names(manifest))
+    return answers(manifest, found, len(next(iter(inputs.values()))))
 
 
 def predict(
@@ -79,8 +55,8 @@ def predict(
     """
     base = f"/v1/models/{urllib.parse.quote(model)}"
     signature = client.get(f"{base}/metadata")["metadata"]["signature_def"]["signature_def"]["serving_default"]
-    taken, given, names = list(signature["inputs"]), list(signature["outputs"]), list(inputs)
-    columns = {taken[j]: _columns(inputs[n]) for n, j in zip(names, align(names, taken), strict=True)}
+    taken, given, sent = list(signature["inputs"]), list(signature["outputs"]), list(inputs)
+    columns = {taken[j]: _columns(inputs[n]) for n, j in zip(sent, align(sent, taken), strict=True)}
     found = client.post(f"{base}:predict", {"inputs": columns})["outputs"]
     if not isinstance(found, dict):  # a single output comes without its name
         found = {given[0]: found}

@@ -59,16 +59,18 @@ def carrying(folder: Path) -> Path:
     return graph(folder, nodes, inputs, outputs, axis=[0], two=np.array([2], np.float32))
 
 
-def exported(path: Path, data: Any, *, name: str = "out", **said: Any) -> Artifact:
+def exported(path: Path, data: Any, *, name: str = "out", layout: str = "folder", **said: Any) -> Artifact:
     """The original model, built for ONNX Runtime and exported to a folder beside it.
 
     Args:
         path: The model.
         data: Data to build it with.
         name: Name of the folder.
+        layout: The layout.
         **said: What is said of its signature, as arguments of ``dk.build``.
     """
-    return export(build(load(path), Recipe(), data, target="onnxruntime", **said), path.parent / name)
+    built = build(load(path), Recipe(), data, target="onnxruntime", **said)
+    return export(built, path.parent / name, layout=layout)
 
 
 def moody(folder: Path) -> Path:

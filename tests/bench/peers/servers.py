@@ -96,27 +96,36 @@ def start_mlserver(model: Path, name: str, folder: Path) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def start_triton(model: Path, name: str, folder: Path) -> Iterator[Running]:
-    """Start Triton and wait until it answers."""
-    (packages,) = installed("triton").glob("lib/python*/site-packages")
-    server, version = packages / "pytriton" / "tritonserver", f"{sys.version_info[0]}.{sys.version_info[1]}"
-    backends, models = folder / "backends", folder / "models"
-    shutil.copytree(server / "backends" / "python", backends / "python")
-    shutil.copy(server / "python_backend_stubs" / version / "triton_python_backend_stub", backends / "python")
-    for home, file, called in (
-        (backends / "onnx", HOME / "triton_onnx.py", "model.py"),
-        (models / name / "1", model, "model.onnx"),
-    ):
-        home.mkdir(parents=True)
-        shutil.copy(file, home / called)
+    """Start Triton with a model and wait until it answers."""
+    models = folder / "models"
+    (models / name / "1").mkdir(parents=True)
+    shutil.copy(model, models / name / "1" / "model.onnx")
     (models / name / "config.pbtxt").write_text(
-        'backend: "onnx"\nmax_batch_size: 8\ndynamic_batching {}\n'
+        'backend: "onnxruntime"\nmax_batch_size: 8\ndynamic_batching {}\n'
         'input [{name: "x" data_type: TYPE_FP32 dims: [784]}]\noutput [{name: "y" data_type: TYPE_FP32 dims: [10]}]\n'
     )
+    with triton(models, name, folder) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def triton(models: Path, name: str, folder: Path, *flags: str) -> Iterator[Running]:
+    """Start Triton with a repository of ONNX models and wait until one of them answers.
+
+    Its wheel has the Python backend alone, so that one built on it runs what the configuration calls ``onnxruntime``.
+    """
+    (packages,) = installed("triton").glob("lib/python*/site-packages")
+    server, version = packages / "pytriton" / "tritonserver", f"{sys.version_info[0]}.{sys.version_info[1]}"
+    backends = folder / "backends"
+    shutil.copytree(server / "backends" / "python", backends / "python")
+    shutil.copy(server / "python_backend_stubs" / version / "triton_python_backend_stub", backends / "python")
+    (backends / "onnxruntime").mkdir()
+    shutil.copy(HOME / "triton_onnx.py", backends / "onnxruntime" / "model.py")
     ports = _free_ports(2)
     command = [
         server / "bin" / "tritonserver", f"--model-repository={models}", f"--backend-directory={backends}",
         "--http-address=127.0.0.1", f"--http-port={ports[0]}", "--grpc-address=127.0.0.1", f"--grpc-port={ports[1]}",
-        "--allow-metrics=false",
+        "--allow-metrics=false", *flags,
     ]  # fmt: skip
     libraries = f"{packages / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR')}"
     environment = {"LD_LIBRARY_PATH": libraries, "TRITON_PACKAGES": str(packages)}
@@ -145,7 +154,7 @@ def _started(command: list[Any], environment: dict[str, str], port: int, name: s
         try:
             while process.poll() is None:
                 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                with contextlib.suppress(OSError, http.client.HTTPException):
+                with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
                     connection.request("GET", f"/v2/models/{name}/ready")
                     if connection.getresponse().status == 200:
                         break

@@ -1,4 +1,4 @@
-"""A backend for Triton that runs ONNX models of one input and one output, several requests as one batch.
+"""A backend for Triton that runs ONNX models, several requests as one batch.
 
 The wheel of nvidia-pytriton has Triton's server and its Python backend, on which this one is built.
 """
@@ -23,11 +23,20 @@ class TritonPythonModel:
         path = os.path.join(args["model_repository"], args["model_version"], "model.onnx")  # noqa: PTH118  as text
         self._session = onnxruntime.InferenceSession(path, options)
         config = json.loads(args["model_config"])
-        self._input, self._output = config["input"][0]["name"], config["output"][0]["name"]
+        self._inputs, self._outputs = ([tensor["name"] for tensor in config[what]] for what in ("input", "output"))
+        self._joins = config["max_batch_size"] > 0
 
     def execute(self, requests: list[object]) -> list[object]:
         """Answer the requests of one batch."""
-        given = [triton.get_input_tensor_by_name(request, self._input).as_numpy() for request in requests]
-        (found,) = self._session.run(None, {self._input: np.concatenate(given)})
-        parts = np.split(found, np.cumsum([len(array) for array in given])[:-1])
-        return [triton.InferenceResponse([triton.Tensor(self._output, part)]) for part in parts]
+        given = [[triton.get_input_tensor_by_name(one, name).as_numpy() for name in self._inputs] for one in requests]
+        if not self._joins:
+            return [self._response(self._run(arrays)) for arrays in given]
+        found = self._run([np.concatenate(arrays) for arrays in zip(*given, strict=True)])
+        ends = np.cumsum([len(arrays[0]) for arrays in given])[:-1]
+        return [self._response(parts) for parts in zip(*(np.split(array, ends) for array in found), strict=True)]
+
+    def _run(self, arrays):
+        return self._session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True)))
+
+    def _response(self, arrays):
+        return triton.InferenceResponse([triton.Tensor(n, a) for n, a in zip(self._outputs, arrays, strict=True)])
