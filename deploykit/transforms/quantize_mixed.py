@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +11,6 @@ from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.loading.tflite import ADAPTER as TFLITE
 from deploykit.surgery import selection
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, UNITS, Stage, Transform, TransformJob, Variant
@@ -128,12 +126,7 @@ class _OnnxRuntime(_Mixed):
         from deploykit.surgery.mixing import budget
 
         work, (found, free) = mixing.OnnxWork(job), mixing.operators(job)
-        if job["budget"] == "latency":
-            told = json.loads((job.source / mixing.CHOICE).read_text("utf-8"))
-            bits, costs = mixing.integers([o for o in free if o.name in told["names"]]), told["took"]
-            job.notes["time_left"] = round(costs[1], 3)
-        else:
-            bits, costs = self._sized(job, found, free)
+        bits, costs = mixing.timed(job, free) if job["budget"] == "latency" else self._sized(job, found, free)
         wanted = onnx_loss.answers(work.model, work.examples)
 
         def damage(some: Mapping[str, int]) -> float:
@@ -173,22 +166,24 @@ class _OnnxRuntime(_Mixed):
 class _TFLite(_Mixed):
     name = "tflite"
     label = "mixed precision (TFLite)"
-    help = "LiteRT Quantizer on a .tflite file, with int8 weights and activations operator by operator; for a size."
+    help = "LiteRT Quantizer on a .tflite file, with int8 weights and activations operator by operator."
     requires = mixing.LITERT
     accepts = frozenset({"tflite"})
     produces = "tflite"
     uses = ("budget", "ratio", "exclude")
-    stages = (mixing.TFLITE_RANKED,)
+    stages = (mixing.TFLITE_RANKED, mixing.TFLITE_CHOSEN)
     floating = ("embedding",)
+
+    def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
+        """Nothing is timed for a size."""
+        return self.stages if parameters["budget"] == "latency" else self.stages[:1]
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """What the budget leaves, between integers of 8 bits and floats."""
         return super().bytes_a_weight({**parameters, "lowest": "8"}, facts)
 
     def unable(self, parameters: dict[str, Any]) -> str:
-        """Times of single operators, and blocks of 4 bits."""
-        if parameters["budget"] == "latency":
-            return "LiteRT does not say how long single operators take: TFLite files have a budget for the size"
+        """Fewer bits than the quantizer's integer operators have."""
         if parameters["lowest"] == "4":
             return "operators of TFLite files have 8 bits here or float: quantize_weights stores 4"
         return super().unable(parameters)
@@ -202,20 +197,8 @@ class _TFLite(_Mixed):
         yield from selection.unsuited(parameters["exclude"], layers, "operator", "type of operator")
 
     def _apply(self, job: TransformJob) -> None:
-        from deploykit.surgery.mixing import tflite_mixing
-        from deploykit.surgery.mixing.budget import Operator
-
-        found = [Operator.from_json(plain) for plain in json.loads((job.source / mixing.OPERATORS).read_text("utf-8"))]
-        ranges = tflite_mixing.read((job.source / mixing.RANGES).read_text("utf-8"))
-        work = tflite_mixing.Mixing(job.source / mixing.FILE, job.examples, job.notes, job.report, ranges)
-        parts = [
-            selection.Selectable(o.name, o.type, o.weights, not o.weights, TFLITE.kind_of(Layer(o.name, o.type)))
-            for o in found
-        ]
-        left = selection.excluded(job["exclude"], parts, "operator", "type of operator")
-        free = [o for o in found if o.name not in left]
-        assert job["budget"] == "size"
-        bits, costs = self._sized(job, found, free)
+        work, (found, free) = mixing.tflite_work(job), mixing.tflite_operators(job)
+        bits, costs = mixing.timed(job, free) if job["budget"] == "latency" else self._sized(job, found, free)
         bits = self._decided(job, found, free, bits, costs, lambda some: work.damage(list(some))[0])
         work.write(bits.keys(), job.target)
         job.notes[UNITS] = [[o.name, o.type, o.weights] for o in found if bits.get(o.name) == mixing.INTEGER]
@@ -248,7 +231,7 @@ class QuantizeMixed(Transform):
     parameters = (
         Parameter(
             "budget", "choice", "size", "What is limited: the bytes of the weights, or the time of the model in ONNX "
-            "Runtime on this CPU, one example on one thread.", choices=("size", "latency"), shown=True,
+            "Runtime or LiteRT on this CPU, one example on one thread.", choices=("size", "latency"), shown=True,
         ),
         Parameter(
             "ratio", "float", 0.4, "Share of the float model's size or time that may be left.", minimum=0.05,

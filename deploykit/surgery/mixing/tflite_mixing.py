@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from deploykit.data.dataset import Dataset
 from deploykit.loading.tflite import ADAPTER as TFLITE
 from deploykit.runtimes.litert import ADAPTER as LITERT
 from deploykit.sandbox.task import Report
+from deploykit.surgery.layer_times import in_turns
 from deploykit.surgery.layers.loss import MOST
 from deploykit.surgery.mixing.budget import Operator, damage_of
 from deploykit.surgery.quantization import calibration, litert
@@ -33,6 +35,8 @@ _LIGHT = frozenset(
 )  # fmt: skip
 #: Operators whose weights the quantizer reads with quantized activations only on the fly.
 _WEIGHTS_ALONE = frozenset({"EMBEDDING_LOOKUP"})
+#: Seconds that a product of two numbers is taken to last: only how operators compare matters.
+_SECONDS = 1e-10
 #: Calibrated ranges by the names of tensors.
 Ranges = Mapping[str, Mapping[str, Any]]
 
@@ -66,6 +70,7 @@ class Mixing:
         self.ranges = self._calibrated(data, notes) if ranges is None else ranges
         session = LITERT.open(source, Target(LITERT.name), TFLITE.name)
         batches = calibration.Batches(data, session.inputs, session.predict, calibration.BATCH, notes)
+        self._size = session.batch_size or 1
         self._batches: list[calibration.Batch] = []
         for batch in batches:
             self._batches.append(batch)
@@ -94,6 +99,25 @@ class Mixing:
 
             return damage_of(answers, self._wanted)
 
+    def share(self, names: Sequence[str], patience: int) -> float:
+        """What share of the float file's time is left when some operators are quantized: one example, one thread.
+
+        Args:
+            names: Their names.
+            patience: How many times as long as usual both are called.
+        """
+        one = {name: values[: self._size] for name, values in self._batches[0].items()}
+        with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+            target = Path(folder) / "mixed.tflite"
+            self.write(names, target)
+            sessions = [LITERT.open(path, Target(LITERT.name), TFLITE.name) for path in (self._source, target)]
+            arrays = [session.arrange(one) for session in sessions]
+            calls = [partial(session.run, given) for session, given in zip(sessions, arrays, strict=True)]
+            whole, part = in_turns(calls, patience)
+            for session in sessions:
+                session.close()
+        return part / whole
+
     def write(self, names: Collection[str], target: Path) -> None:
         """Write the file with some operators quantized."""
         if not names:
@@ -121,15 +145,26 @@ class Mixing:
 
 def _operators(source: Path) -> list[Operator]:
     weights = {p.name: p.weights for p in litert.parts_of(source) if p.type not in _WEIGHTS_ALONE}
-    makers: dict[str, tuple[str, ...]] = {}
-    found = []
+    sizes, makers, found = _sizes(source), dict[str, tuple[str, ...]](), list[Operator]()
     for node in TFLITE.nodes(source):
         behind = tuple(dict.fromkeys(name for i in node.inputs for name in makers.get(i, ())))
         competes = node.name in weights or (node.operator in _LIGHT and bool(behind))
         if competes:
-            found.append(Operator(node.name, node.operator, weights.get(node.name, 0), behind))
+            held, given = weights.get(node.name, 0), sizes.get(node.outputs[0], (1, 1))
+            # LiteRT does not say how long an operator takes: the products it computes stand for that.
+            products = given[0] * max(1.0, held / given[1])
+            found.append(Operator(node.name, node.operator, held, behind, seconds=products * _SECONDS))
         makers |= dict.fromkeys(node.outputs, (node.name,) if competes else behind)
     return found
+
+
+def _sizes(source: Path) -> dict[str, tuple[int, int]]:
+    """Of each tensor, how many numbers it has for one example, and how many channels, by its name."""
+    import numpy as np
+
+    interpreter = require("ai_edge_litert.interpreter").Interpreter(str(source))
+    shapes = {str(d["name"]): [int(n) for n in d["shape"]] for d in interpreter.get_tensor_details()}
+    return {name: (int(np.prod(shape)), shape[-1]) for name, shape in shapes.items() if shape and all(shape)}
 
 
 def to_text(ranges: Ranges) -> str:

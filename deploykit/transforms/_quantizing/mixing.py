@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
+from deploykit.core.model import Layer
+from deploykit.loading.tflite import ADAPTER as TFLITE
 from deploykit.surgery import selection
 from deploykit.transforms._contract import Stage, TransformJob
 from deploykit.transforms._quantizing import stages
 
 if TYPE_CHECKING:
     from deploykit.surgery.mixing.budget import Operator
+    from deploykit.surgery.mixing.tflite_mixing import Mixing
 
 #: Files of the stages: all operators, and the names of those to quantize with what the budget took.
 OPERATORS, CHOICE = "operators.json", "choice.json"
@@ -112,23 +115,46 @@ class _Choice(Stage):
 
     def _prepare(self, job: TransformJob) -> None:
         from deploykit.surgery import layer_times
-        from deploykit.surgery.mixing import budget as mixed
 
         work, (found, free) = OnnxWork(job), operators(job)
-        taken: dict[int, float] = {}
 
         def share(chosen: Sequence[Operator]) -> float:
-            if len(chosen) not in taken:
-                whole, part = layer_times.fastest([work.model, work.made(found, integers(chosen))], _PATIENCE)
-                taken[len(chosen)] = part / whole
-                job.report(len(taken), len(taken) + 1, "timing mixed precision")
-            return taken[len(chosen)]
+            whole, part = layer_times.fastest([work.model, work.made(found, integers(chosen))], _PATIENCE)
+            return part / whole
 
-        chosen = mixed.by_time(free, job["ratio"], share)
-        told = {"names": [o.name for o in chosen], "took": [1.0, share(chosen), share(able(free))]}
-        (job.target / CHOICE).write_text(json.dumps(told), "utf-8")
-        (job.target / OPERATORS).write_text((job.source / OPERATORS).read_text("utf-8"), "utf-8")
+        _choose(job, free, share)
         stages.linked(job)
+
+
+def _choose(job: TransformJob, free: Sequence[Operator], share: Callable[[Sequence[Operator]], float]) -> None:
+    """Find out which operators a budget of time makes integer, and leave that for the variant.
+
+    Args:
+        job: A stage's.
+        free: The operators that may be quantized, measured.
+        share: What share of the float model's time is left with some of them quantized.
+    """
+    from deploykit.surgery.mixing import budget
+
+    taken: dict[int, float] = {}
+
+    def known(chosen: Sequence[Operator]) -> float:
+        if len(chosen) not in taken:
+            taken[len(chosen)] = share(chosen)
+            job.report(len(taken), len(taken) + 1, "timing mixed precision")
+        return taken[len(chosen)]
+
+    chosen = budget.by_time(free, job["ratio"], known)
+    told = {"names": [o.name for o in chosen], "took": [1.0, known(chosen), known(able(free))]}
+    (job.target / CHOICE).write_text(json.dumps(told), "utf-8")
+    (job.target / OPERATORS).write_text((job.source / OPERATORS).read_text("utf-8"), "utf-8")
+
+
+def timed(job: TransformJob, free: Sequence[Operator]) -> tuple[dict[str, int], list[float]]:
+    """What `_choose` has found: bits of operators, and the shares of the float model's time that they leave."""
+    told = json.loads((job.source / CHOICE).read_text("utf-8"))
+    job.notes["time_left"] = round(told["took"][1], 3)
+    return integers([o for o in free if o.name in told["names"]]), told["took"]
 
 
 RANKED, CHOSEN = _Damage(), _Choice()
@@ -153,8 +179,47 @@ class _Ranked(Stage):
         stages.link(job.source, job.target / FILE)
 
 
-#: The stage of TFLite files.
-TFLITE_RANKED = _Ranked()
+class _Timed(Stage):
+    name = "tflite_operators_timed"
+    label = "timing of mixed precision (TFLite)"
+    help = "Quantizes operators, those first that cost least for their work, until LiteRT is as fast as asked for."
+    requires = LITERT
+    uses = ("ratio", "exclude")
+    needs = ("calibration",)
+    copies = False
+    timed = True
+    seeded = False
+
+    def _prepare(self, job: TransformJob) -> None:
+        work, (_, free) = tflite_work(job), tflite_operators(job)
+        _choose(job, free, lambda chosen: work.share([o.name for o in chosen], _PATIENCE))
+        for name in (FILE, RANGES):
+            stages.link(job.source / name, job.target / name)
+
+
+#: The stages of TFLite files.
+TFLITE_RANKED, TFLITE_CHOSEN = _Ranked(), _Timed()
+
+
+def tflite_work(job: TransformJob) -> Mixing:
+    """The file in the folder of a stage, with what quantizing it needs."""
+    from deploykit.surgery.mixing import tflite_mixing
+
+    ranges = tflite_mixing.read((job.source / RANGES).read_text("utf-8"))
+    return tflite_mixing.Mixing(job.source / FILE, job.examples, job.notes, job.report, ranges)
+
+
+def tflite_operators(job: TransformJob) -> tuple[list[Operator], list[Operator]]:
+    """All operators of a TFLite file that the stage has measured, and those of them that ``exclude`` leaves."""
+    from deploykit.surgery.mixing.budget import Operator
+
+    found = [Operator.from_json(plain) for plain in json.loads((job.source / OPERATORS).read_text("utf-8"))]
+    parts = [
+        selection.Selectable(o.name, o.type, o.weights, not o.weights, TFLITE.kind_of(Layer(o.name, o.type)))
+        for o in found
+    ]
+    left = selection.excluded(job["exclude"], parts, "operator", "type of operator")
+    return found, [o for o in found if o.name not in left]
 
 
 def integers(chosen: Iterable[Operator]) -> dict[str, int]:
