@@ -39,7 +39,8 @@ _AWARE = {"epochs": 2, "train_examples": 8000}
 _PRUNE = {"sparsity": 0.6, "epochs": 2, "train_examples": 8000}
 _DISTILL = {"epochs": 6}
 _CORRECTIONS = ("bias", "weights")
-_BUDGETS = (("size", 0.26), ("size", 0.3), ("size", 0.4), ("latency", 0.6), ("latency", 0.8))
+_BUDGETS = (("size", 0.26), ("size", 0.3), ("size", 0.4), ("latency", 0.6), ("latency", 0.7), ("latency", 0.8))
+_CORRECTED = {("size", 0.26), ("latency", 0.7), ("latency", 0.8)}
 _ENDINGS = {"litert": "tflite", "onnxruntime": "onnx"}
 
 
@@ -78,11 +79,12 @@ def recipes(case: smaller.Case) -> dict[str, dict[str, tuple[Any, ...]]]:
         "nncf": (dk.Step("quantize_nncf", {"transformer": case.attention}),),
         "weights4-gptq": (dk.Step("quantize_weights", {"method": "gptq"}),),
         "weights4-int8": (dk.Step("quantize_weights", {"compute": "int8"}),),
-        **{
-            f"mixed-{budget}-{ratio}": (dk.Step("quantize_mixed", channels | {"budget": budget, "ratio": ratio}),)
-            for budget, ratio in _BUDGETS
-        },
     }  # fmt: skip
+    for budget, ratio in _BUDGETS:
+        mixed = dk.Step("quantize_mixed", channels | {"budget": budget, "ratio": ratio})
+        onnx |= {f"mixed-{budget}-{ratio}": (mixed,)}
+        if (budget, ratio) in _CORRECTED:
+            onnx |= {f"mixed-{budget}-{ratio}-bias": (mixed, dk.Step("correct_bias"))}
     if case.labels() is not None:
         tflite |= {f"half-{name}": (*half, *tflite[name]) for name in ("static", "narrow")}
         narrow = dk.Step("quantize_mixed", {"ratio": 0.22, "lowest": "4", **channels})
