@@ -40,7 +40,7 @@ _PRUNE = {"sparsity": 0.6, "epochs": 2, "train_examples": 8000}
 _DISTILL = {"epochs": 6}
 _CORRECTIONS = ("bias", "weights")
 _BUDGETS = (("size", 0.26), ("size", 0.3), ("size", 0.4), ("latency", 0.6), ("latency", 0.7), ("latency", 0.8))
-_CORRECTED = {("size", 0.26), ("latency", 0.7), ("latency", 0.8)}
+_CORRECTED = {("size", 0.26), ("size", 0.4), ("latency", 0.7), ("latency", 0.8)}
 _ENDINGS = {"litert": "tflite", "onnxruntime": "onnx"}
 
 
@@ -83,6 +83,8 @@ def recipes(case: smaller.Case) -> dict[str, dict[str, tuple[Any, ...]]]:
     for budget, ratio in _BUDGETS:
         mixed = dk.Step("quantize_mixed", channels | {"budget": budget, "ratio": ratio})
         onnx |= {f"mixed-{budget}-{ratio}": (mixed,)}
+        if budget == "size":
+            tflite |= {f"mixed-{budget}-{ratio}": (dk.Step("quantize_mixed", {"ratio": ratio}),)}
         if (budget, ratio) in _CORRECTED:
             onnx |= {f"mixed-{budget}-{ratio}-bias": (mixed, dk.Step("correct_bias"))}
     if case.labels() is not None:
