@@ -13,7 +13,10 @@ HELP = "Check an artifact's digests and golden outputs, and optionally the outpu
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("artifact", metavar="ARTIFACT", help="artifact folder")
-    parser.add_argument("--url", help="also check the server at this address, for example http://127.0.0.1:8501")
+    parser.add_argument(
+        "--url",
+        help="also check the server at this address, for example http://127.0.0.1:8501 or grpc://127.0.0.1:8500",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Manifest
-from deploykit.artifacts.client import Client
+from deploykit.artifacts.grpc_client import connect
 from deploykit.exporters._bare import answers, feeds
 
 if TYPE_CHECKING:
@@ -22,6 +22,6 @@ def ask(url: str, manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> dic
         RequestError: The server refuses the inputs.
     """
     given = feeds(manifest, inputs)
-    with Client(url, os.environ.get("DEPLOYKIT_TOKEN", "")) as client:
+    with connect(url, os.environ.get("DEPLOYKIT_TOKEN", "")) as client:
         found = client.infer(manifest.name, given)
     return answers(manifest, found, len(next(iter(inputs.values()))))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Artifact, Manifest
-from deploykit.artifacts.client import Client
 from deploykit.artifacts.golden import compare
+from deploykit.artifacts.grpc_client import connect
 from deploykit.artifacts.prove import prove
 from deploykit.core.errors import DeploykitError, ExportError
 from deploykit.core.serial import Plain
@@ -77,7 +77,8 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
     Args:
         artifact: The artifact or its folder.
         url: Address of a running server, for example ``http://127.0.0.1:8501``; it is also sent the golden inputs.
-            deploykit's own server is asked directly; any other one in the way that the artifact's layout brings.
+            deploykit's own server is asked directly, over gRPC if the address begins with ``grpc://`` (``grpcs://``
+            with TLS); any other one in the way that the artifact's layout brings.
         trusted: Allow operators that touch files or run code. Can only be set in code.
 
     Returns:
@@ -120,7 +121,7 @@ def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:
     manifest = artifact.manifest
     with artifact.opened() as files:
         inputs, golden = files.golden()
-    with Client(url, os.environ.get("DEPLOYKIT_TOKEN", "")) as client:
+    with connect(url, os.environ.get("DEPLOYKIT_TOKEN", "")) as client:
         found = client.infer(manifest.name, declared(manifest, inputs)) if client.is_deploykit() else None
     if found is None:
         found = _ask_as_exported(manifest, url, inputs)

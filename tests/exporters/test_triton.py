@@ -56,11 +56,12 @@ def test_it_is_warmed_up_with_golden_inputs(two):
 def test_a_server_that_knows_the_repository_alone_gives_the_golden_outputs(two, tmp_path):
     shutil.copytree(two.path / two.manifest.name, tmp_path / "models" / two.manifest.name)
     inputs, golden = (load_arrays(two.path / n) for n in (two.manifest.golden_inputs, two.manifest.golden_outputs))
-    with serve(tmp_path / "models", port=0) as server:
-        found = ask(server.url, two.manifest, inputs)
-    assert found.keys() == golden.keys()
-    for name, wanted in golden.items():
-        np.testing.assert_allclose(found[name], wanted, atol=1e-6)
+    with serve(tmp_path / "models", port=0, ports={"grpc": 0}) as server:
+        found = [ask(url, two.manifest, inputs) for url in (server.url, f"grpc://127.0.0.1:{server.ports['grpc']}")]
+    for answer in found:
+        assert answer.keys() == golden.keys()
+        for name, wanted in golden.items():
+            np.testing.assert_allclose(answer[name], wanted, atol=1e-6)
 
 
 def test_images_are_preprocessed_for_it(cnn, tmp_path):

@@ -10,8 +10,10 @@ from deploykit.artifacts.arrays import load_arrays, save_arrays
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.golden import compare
 from deploykit.core.errors import ExportError, SettingError
+from deploykit.core.security.tokens import Tokens
 from deploykit.exporters._export import export
 from deploykit.exporters._verify import verify
+from deploykit.serving._serve import serve
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +101,30 @@ def test_no_artifact(tmp_path):
         verify(tmp_path)
 
 
-def test_a_server_that_does_not_answer(artifact):
-    found = verify(artifact, url="http://127.0.0.1:9")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "grpc://127.0.0.1:9"])
+def test_a_server_that_does_not_answer(artifact, url):
+    found = verify(artifact, url=url)
     assert not found.ok
-    assert "No answer from http://127.0.0.1:9" in found.problems[0]
+    assert f"No answer from {url}" in found.problems[0]
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8501", "ftp://x", "http://", "http://x:y"])
+def test_a_server_is_asked_over_grpc(artifact, monkeypatch, tmp_path):
+    tokens = Tokens()
+    secret = tokens.add("all")
+    tokens.save(tmp_path / "tokens.json")
+    with serve(artifact, port=0, ports={"grpc": 0}, tokens=tmp_path / "tokens.json") as server:
+        url = f"grpc://127.0.0.1:{server.ports['grpc']}"
+        monkeypatch.delenv("DEPLOYKIT_TOKEN", raising=False)
+        assert "UNAUTHENTICATED" in verify(artifact, url=url).problems[0]
+        monkeypatch.setenv("DEPLOYKIT_TOKEN", secret)
+        found = verify(artifact, url=url)
+    assert found.ok, found
+    assert found.url_difference == 0.0
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8501", "ftp://x", "http://", "http://x:y", "grpc://x", "grpc://x:y", "grpc://x:1/path"]
+)
 def test_an_unusable_address(artifact, url):
     found = verify(artifact, url=url)
     assert "is not a server" in found.problems[0]

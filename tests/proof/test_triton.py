@@ -38,10 +38,11 @@ def test_triton_serves_the_folder(kind, triton, versions, tmp_path):
     shutil.copytree(artifact.path / "shown", repository / "shown")
     with triton(repository, "shown", tmp_path, "--log-verbose=1") as running:
         url = f"http://127.0.0.1:{running.port}"
-        found = verify(artifact, url=url)
-        assert found.ok, found
-        assert found.url_difference is not None
-        assert found.url_difference <= artifact.manifest.tolerance
+        for asked in (url, f"grpc://127.0.0.1:{running.grpc_port}"):
+            found = verify(artifact, url=asked)
+            assert found.ok, found
+            assert found.url_difference is not None
+            assert found.url_difference <= artifact.manifest.tolerance
         with urllib.request.urlopen(f"{url}/v2") as answer:
             metadata = json.load(answer)
     versions(triton=metadata["version"])
