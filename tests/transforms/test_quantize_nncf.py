@@ -15,7 +15,7 @@ from deploykit.loading._load import load
 from deploykit.surgery.quantization import prepare
 from deploykit.testing import work
 from deploykit.transforms._contract import TRANSFORMS
-from deploykit.transforms._quantizing.nncf import round_biases, tool
+from deploykit.transforms._quantizing.nncf import Settings, round_biases, tool
 
 pytestmark = pytest.mark.long
 
@@ -59,6 +59,12 @@ def data(folder, network, inputs):
     return folder / "answered"
 
 
+@pytest.fixture(scope="module")
+def plain(folder, network, data):
+    """A file with all defaults, and its notes."""
+    return folder / "plain.onnx", made(network, data, folder / "plain.onnx")
+
+
 def run(model, inputs, optimized=True):
     options = SessionOptions()
     if not optimized:
@@ -75,7 +81,7 @@ def constants(model):
     return {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
 
 
-def test_it_is_what_a_bare_call_makes(network, data, inputs, tmp_path):
+def test_it_is_what_a_bare_call_makes(network, data, inputs, plain, tmp_path):
     logger = logging.getLoggerClass()
     nncf = tool()
     assert logging.getLoggerClass() is logger
@@ -90,8 +96,8 @@ def test_it_is_what_a_bare_call_makes(network, data, inputs, tmp_path):
         subset_size=32, preset=nncf.QuantizationPreset.PERFORMANCE,
         advanced_parameters=AdvancedQuantizationParameters(activations_quantization_params=one),
     )  # fmt: skip
-    notes = made(network, data, tmp_path / "made.onnx", preset="performance")
-    found = onnx.load(str(tmp_path / "made.onnx"))
+    path, notes = plain
+    found = onnx.load(str(path))
     assert [n.op_type for n in found.graph.node] == [n.op_type for n in bare.graph.node]
     ours, theirs = constants(found), constants(bare)
     kept = ours.keys() & theirs.keys()
@@ -105,21 +111,34 @@ def test_it_is_what_a_bare_call_makes(network, data, inputs, tmp_path):
     assert (notes["quantized"], notes["float"]) == ({"MatMul": 3, "Relu": 1}, {"Mul": 1})
 
 
-def test_accuracy_control_keeps_its_promise(network, data, inputs, tmp_path):
-    made(network, data, tmp_path / "free.onnx")
-    notes = made(network, data, tmp_path / "held.onnx", max_drop=0.2)
+def test_accuracy_control_keeps_its_promise(network, data, inputs, plain, tmp_path):
+    notes = made(network, data, tmp_path / "held.onnx", max_drop=0.2, exclude="node_y")
     right = run(network, inputs).argmax(1)
-    free, held = (
-        float((run(tmp_path / f"{name}.onnx", inputs).argmax(1) == right).mean()) for name in ("free", "held")
-    )
+    free, held = (float((run(path, inputs).argmax(1) == right).mean()) for path in (plain[0], tmp_path / "held.onnx"))
     assert free < 0.8 <= held
-    assert (notes["float_score"], notes["int8_score"], notes["score"]) == pytest.approx((1.0, free, held), abs=1e-6)
+    assert (notes["float_score"], notes["score"]) == pytest.approx((1.0, held), abs=1e-6)
+    assert notes["int8_score"] < 0.8
     assert notes["turned_back"] == ["node_c"]
     given, stored = (constants(onnx.load(str(p))) for p in (network, tmp_path / "held.onnx"))
-    assert np.array_equal(stored["w2"], given["w2"])
-    assert [unit[0] for unit in notes["units"]] == ["node_a", "node_y"]
+    assert all(np.array_equal(stored[name], given[name]) for name in ("w2", "w3"))
+    assert [unit[0] for unit in notes["units"]] == ["node_a"]
     with pytest.raises(CandidateError, match=r"to lose 0\.01 at most, and none is left in int8"):
         made(network, data, tmp_path / "none.onnx", max_drop=0.01)
+
+
+def test_settings_are_those_of_nncf():
+    nncf = tool()
+    usual = Settings().arguments(7)
+    assert (usual["preset"], usual["model_type"], usual["subset_size"]) == (None, None, 7)
+    assert usual["fast_bias_correction"]
+    wanted = Settings("mixed", "full", True, 0.6, ("node_a",))
+    given = wanted.arguments(7)
+    assert (given["preset"], given["model_type"]) == (nncf.QuantizationPreset.MIXED, nncf.ModelType.TRANSFORMER)
+    assert not given["fast_bias_correction"]
+    assert given["ignored_scope"].names == ["node_a"]
+    alphas = [s.advanced().smooth_quant_alphas.matmul for s in (Settings(), wanted)]
+    assert alphas == [-1.0, 0.6], "NNCF smooths with any number that is not negative"
+    assert [s.advanced().disable_bias_correction for s in (wanted, Settings(bias="none"))] == [False, True]
 
 
 def test_a_bias_is_a_number_of_steps_of_its_product():
@@ -151,15 +170,14 @@ def test_a_bias_is_a_number_of_steps_of_its_product():
     )
 
 
-def test_what_it_cannot_do_is_said(network, data, inputs, tmp_path):
+def test_what_it_cannot_do_is_said(network, data, inputs, plain, tmp_path):
     with pytest.raises(SettingError, match="node_z"):
         made(network, data, tmp_path / "made", exclude="node_z")
     Dataset.from_arrays(inputs).check(load(network)).save(tmp_path / "rows")
     with pytest.raises(DatasetError, match="labeled"):
         made(network, tmp_path / "rows", tmp_path / "made", max_drop=0.01)
-    made(network, data, tmp_path / "once.onnx", exclude="node_y")
     with pytest.raises(UnsupportedModelError, match="already"):
-        made(tmp_path / "once.onnx", data, tmp_path / "twice.onnx")
+        made(plain[0], data, tmp_path / "twice.onnx")
 
 
 def test_labels_are_needed_for_accuracy_control_alone():
