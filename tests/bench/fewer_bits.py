@@ -225,7 +225,7 @@ def score(case: smaller.Case, folder: Path, cache: Path) -> dict[str, str]:
 def launch(case: smaller.Case, folder: Path, cache: Path) -> dict[str, str]:
     """Time all files that gave answers in turns."""
     scored, opened = _read(folder / "scores.json"), runners(folder)
-    times = smaller.launch(case, {label: opened[label]() for label in scored})
+    times = smaller.launch(case, {label: opened[label]() for label in scored if label in opened})
     _write(folder / "launch.json", times)
     return {}
 
