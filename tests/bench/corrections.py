@@ -20,7 +20,7 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 
 _ROOT = Path(__file__).parents[2] / "notebooks"
-_TENSOR: dict[str, Any] = {}
+_TENSOR: dict[str, Any] = {"per_channel": False, "operators": "all"}
 _CHANNEL: dict[str, Any] = {"per_channel": True, "operators": "conv_matmul"}
 _EQUALIZE = Step("equalize_layers")
 _CORRECTIONS = ("none", "bias", "weights")
