@@ -177,7 +177,8 @@ def idle(declared: tuple[Parameter, ...], values: dict[str, Any], label: str) ->
         if other := instead.get(p.name):
             found[p.name] = f"{other} of {label} takes the place of {p.name}: leave one of them out"
         elif p.under and not values[p.under]:
-            where = f"with {p.under}=0" if values[p.under] == 0 else f"without {p.under}"
+            numeric = type(values[p.under]) in (int, float)
+            where = f"with {p.under}=0" if numeric else f"without {p.under}"
             found[p.name] = f"{p.name} of {label} has no effect {where}: set {p.under}, or leave {p.name} out"
     return found
 

@@ -11,6 +11,7 @@ from deploykit.core.candidate import Recipe, Step
 from deploykit.core.layers.kinds import HEAVY, WORK, Work
 from deploykit.core.model import Layer
 from deploykit.core.result import Latency, LayerTime, Measurement, Result
+from deploykit.core.space import Space
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import numbers
@@ -122,8 +123,12 @@ def excluding(facts: CauseFacts, layers: Iterable[LayerTime]) -> Recipe | None:
 
 
 def calibrated(facts: CauseFacts) -> Recipe | None:
-    """The recipe with static quantization instead of its own, or on top of what it has; None when it is that."""
-    for technique in TRANSFORMS.all():
+    """The recipe with static quantization instead of its own, or on top of what it has; None when it is that.
+
+    Of several techniques that do it, one that the presets use.
+    """
+    usual = {step.technique for recipe in Space.of("quick").recipes for step in recipe.steps}
+    for technique in sorted(TRANSFORMS.all(), key=lambda one: one.name not in usual):
         ours = [v for v in technique.variants if v.produces == facts.row.format]
         values = technique.complete({})
         if any("calibration" in v.needs and v.effects(values) >= {"int8", "fully quantized"} for v in ours):
