@@ -6,7 +6,7 @@ Source: Triton's documentation of model repositories and of ModelConfig (``model
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,8 @@ class Triton(Exporter):
         for number, example in enumerate(draft.examples):
             for place, array in enumerate(example.values()):
                 (warmup / f"{number}-{place}").write_bytes(to_bytes(array))
-        batch = int(str(draft.parameters["max_batch"])) if draft.joined else 0
+        batch = draft.parameters["max_batch"] if draft.joined else 0
+        assert isinstance(batch, int)
         (home / "config.pbtxt").write_text(_config(candidate, draft, batch), encoding="utf-8")
         batches = f", up to {batch} examples at once" if batch else ": not at all"
         run = _RUN.format(name=draft.name, batches=batches)
@@ -116,13 +117,9 @@ def _config(candidate: Exportable, draft: Draft, batch: int) -> str:
     if batch:
         lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {draft.parameters['delay_us']} }}")
     for number, example in enumerate(draft.examples):
-        inputs = " ".join(_recorded(name, array, f"{number}-{k}", batch) for k, (name, array) in _numbered(example))
+        inputs = " ".join(_recorded(*one, f"{number}-{place}", batch) for place, one in enumerate(example.items()))
         lines.append(f'model_warmup {{ name: "golden {number}" batch_size: {int(batch > 0)} {inputs} }}')
     return "".join(f"{line}\n" for line in lines)
-
-
-def _numbered(example: Mapping[str, NDArray[Any]]) -> Iterable[tuple[int, tuple[str, NDArray[Any]]]]:
-    return enumerate(example.items())
 
 
 def _tensor(spec: TensorSpec, batch: int) -> str:

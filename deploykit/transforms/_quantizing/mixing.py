@@ -211,15 +211,20 @@ def tflite_work(job: TransformJob) -> Mixing:
 
 def tflite_operators(job: TransformJob) -> tuple[list[Operator], list[Operator]]:
     """All operators of a TFLite file that the stage has measured, and those of them that ``exclude`` leaves."""
-    from deploykit.surgery.mixing.budget import Operator
-
-    found = [Operator.from_json(plain) for plain in json.loads((job.source / OPERATORS).read_text("utf-8"))]
+    found = _measured(job)
     parts = [
         selection.Selectable(o.name, o.type, o.weights, not o.weights, TFLITE.kind_of(Layer(o.name, o.type)))
         for o in found
     ]
     left = selection.excluded(job["exclude"], parts, "operator", "type of operator")
     return found, [o for o in found if o.name not in left]
+
+
+def _measured(job: TransformJob) -> list[Operator]:
+    """What the stage before has written of the operators."""
+    from deploykit.surgery.mixing.budget import Operator
+
+    return [Operator.from_json(plain) for plain in json.loads((job.source / OPERATORS).read_text("utf-8"))]
 
 
 def integers(chosen: Iterable[Operator]) -> dict[str, int]:
@@ -236,10 +241,9 @@ def able(found: Sequence[Operator]) -> list[Operator]:
 
 def operators(job: TransformJob) -> tuple[list[Operator], list[Operator]]:
     """All operators that the stage has measured, and those of them that ``exclude`` leaves."""
-    from deploykit.surgery.mixing.budget import Operator
     from deploykit.surgery.quantization import write
 
-    found = [Operator.from_json(plain) for plain in json.loads((job.source / OPERATORS).read_text("utf-8"))]
+    found = _measured(job)
     parts = write.parts_of(stages.graph(job.source).graph)
     left = selection.excluded(job["exclude"], parts, "node", "operator")
     return found, [o for o in found if o.name not in left]
