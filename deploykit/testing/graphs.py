@@ -59,6 +59,16 @@ def carrying(folder: Path) -> Path:
     return graph(folder, nodes, inputs, outputs, axis=[0], two=np.array([2], np.float32))
 
 
+def joint(folder: Path) -> Path:
+    """X (N, 4) → y = x in the steps of 8 bits between the lowest and the highest value of all examples of a batch."""
+    return graph(
+        folder,
+        [node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]), node("DequantizeLinear", ["q", "s", "z"], ["y"])],
+        [value("x", "float32", "N", 4)],
+        [value("y", "float32", "N", 4)],
+    )
+
+
 def exported(path: Path, data: Any, *, name: str = "out", layout: str = "folder", **said: Any) -> Artifact:
     """The original model, built for ONNX Runtime and exported to a folder beside it.
 

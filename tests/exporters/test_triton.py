@@ -14,7 +14,7 @@ from deploykit.exporters._open_inference_client import ask
 from deploykit.exporters._verify import verify
 from deploykit.serving._serve import serve
 from deploykit.testing.exporters import exportable
-from deploykit.testing.graphs import carrying, exported, graph, node, value
+from deploykit.testing.graphs import carrying, exported, graph, joint, node, value
 
 
 def config_of(artifact):
@@ -80,14 +80,8 @@ def test_images_are_preprocessed_for_it(cnn, tmp_path):
 
 
 def test_requests_are_not_joined_where_answers_depend_on_the_batch(tmp_path):
-    path = graph(
-        tmp_path,
-        [node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]), node("DequantizeLinear", ["q", "s", "z"], ["y"])],
-        [value("x", "float32", "N", 4)],
-        [value("y", "float32", "N", 4)],
-    )
     x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32) * (1 + np.arange(60)[:, None])
-    artifact = exported(path, (x, None), layout="triton")
+    artifact = exported(joint(tmp_path), (x, None), layout="triton")
     config = config_of(artifact)
     assert config.max_batch_size == 0
     assert [*config.input[0].dims] == [-1, 4]

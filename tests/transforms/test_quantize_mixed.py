@@ -176,15 +176,6 @@ def test_a_time_is_met_or_refused_with_what_can_be(form, network, data, tflite_f
 
 
 @pytest.fixture(scope="session")
-def tflite_file(folder):
-    """A small CNN; its dense layer holds most weights."""
-    target = folder / "mixed.tflite"
-    work.converted("keras_to_saved_model", work.made("wide_cnn", folder), folder / "mixed.saved")
-    work.converted("saved_model_to_tflite", folder / "mixed.saved", target)
-    return target
-
-
-@pytest.fixture(scope="session")
 def images(folder):
     values = np.random.default_rng(0).normal(0, 1, (80, 8, 8, 1)).astype(np.float32)
     Dataset.from_arrays(values, calibration_size=24).save(folder / "images")

@@ -257,14 +257,6 @@ def test_what_no_file_can_hold_is_refused():
 # -- TFLite -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def tflite_file(folder):
-    target = folder / "wide_cnn.tflite"
-    work.converted("keras_to_saved_model", work.made("wide_cnn", folder), folder / "wide_cnn.saved")
-    work.converted("saved_model_to_tflite", folder / "wide_cnn.saved", target)
-    return target
-
-
 @pytest.mark.parametrize(
     ("settings", "wanted"),
     [
