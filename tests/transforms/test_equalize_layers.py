@@ -172,7 +172,7 @@ def keras_model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("keras")
     utils.set_random_seed(0)
     image = Input((8, 8, 3), name="image")
-    x = layers.BatchNormalization()(layers.Conv2D(8, 3, use_bias=False, name="first")(image))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(8, 3, use_bias=False, name="first")(image))
     x = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="deep")(layers.ReLU()(x))
     x = layers.Conv2D(6, 1, activation="relu6", name="six")(x)
     x = layers.Dense(5, activation="relu", name="dense")(layers.Flatten()(x))
@@ -181,7 +181,7 @@ def keras_model(tmp_path_factory):
     for weight in model.weights:
         values = rng.normal(0.1, 0.5, weight.shape)
         weight.assign(np.abs(values) + 0.5 if weight.path.endswith("variance") else values)
-    model.get_layer("batch_normalization").gamma.assign(SPREAD)
+    model.get_layer("norm").gamma.assign(SPREAD)
     keras_models.save(model, folder / "model.keras")
     return folder / "model.keras"
 
