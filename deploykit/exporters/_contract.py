@@ -38,6 +38,7 @@ class Draft:
         joined: Whether examples of several requests may be run as one batch: the first axis of all tensors is the
             batch, it is free, and no example's answer depends on the others.
         examples: Some golden inputs as the model file takes them, by its own names, each a batch of one example.
+        golden: Golden inputs as clients of deploykit's server send them, by name, batch first.
         requirements: pip requirements to run the model.
         suffix: Ending of the model file, with the dot; "" for a folder.
         stateful: What in the model file keeps state between calls.
@@ -50,6 +51,7 @@ class Draft:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     examples: tuple[dict[str, NDArray[Any]], ...]
+    golden: dict[str, NDArray[Any]]
     requirements: tuple[str, ...]
     suffix: str = ""
     extra_files: tuple[str, ...] = field(default=())

@@ -193,6 +193,7 @@ def _write(
         inputs=from_plain(tuple[TensorSpec, ...], recorded["inputs"]),
         outputs=from_plain(tuple[TensorSpec, ...], recorded["outputs"]),
         examples=_by_number(load_arrays(scratch / "prepared.npz")),
+        golden=load_arrays(folder / GOLDEN_INPUTS),
         requirements=requirements(runtime),
         suffix=next(iter(FORMATS.get(chosen.format).suffixes), ""),
         extra_files=parts.extra_files,

@@ -14,6 +14,7 @@ from deploykit.artifacts.prove import prove
 from deploykit.core.errors import DeploykitError, ExportError
 from deploykit.core.serial import Plain
 from deploykit.exporters._contract import EXPORTERS
+from deploykit.exporters._hosted import declared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,9 +142,3 @@ def _ask_as_exported(manifest: Manifest, url: str, inputs: dict[str, NDArray[Any
         for start in range(0, count, size)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def declared(manifest: Manifest, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Golden inputs in the dtypes that clients are given: data may have come in others."""
-    dtypes = {spec.name: spec.dtype for spec in manifest.inputs}
-    return {n: a if a.dtype.kind in "SUO" else a.astype(dtypes[n], copy=False) for n, a in inputs.items()}

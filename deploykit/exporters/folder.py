@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from deploykit.artifacts.artifact import Manifest
 from deploykit.exporters import _tfserving_client
 from deploykit.exporters._contract import Draft, Exporter
-from deploykit.exporters._files import copy_model
+from deploykit.exporters._hosted import write_model, write_requirements
 from deploykit.exporters._texts import readme
-from deploykit.exporters._wheel import write_wheel
 from deploykit.measuring.exportable import Exportable
 
 if TYPE_CHECKING:
@@ -64,13 +63,8 @@ class Folder(Exporter):
 
     def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:
         """Write the model, deploykit's wheel, ``requirements.txt``, ``Dockerfile`` and ``README.md``."""
-        model = f"model{draft.suffix}"
-        copy_model(candidate.path, folder / model)
-        for name in draft.extra_files:
-            copy_model(candidate.path.parent / name, folder / name)
-        write_wheel(folder)
-        lines = ["--find-links .", *draft.requirements]  # relative to this file, wherever pip is started
-        (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        model = write_model(candidate, draft, folder)
+        write_requirements(draft, folder)
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         (folder / "Dockerfile").write_text(_DOCKERFILE.format(python=python), encoding="utf-8")
         needed = [i for i in candidate.data.checked.inputs if i.how not in ("constant", "state")]

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "peers"))
+
+import environments
+
 RESULTS = Path(__file__).parent / "results.json"
 _FOLDER = Path(__file__).parents[2] / ".venv-proof"
 _FOUND = pytest.StashKey[dict[str, dict[str, object]]]()
@@ -42,6 +46,27 @@ def packages():
         return run
 
     return install
+
+
+@pytest.fixture(scope="session")
+def engine():
+    """Makes an environment with an engine and what an artifact's own requirements name: the folder of its programs.
+
+    A proof whose engine cannot be installed is left out.
+    """
+
+    def made(name, *requirements, artifact):
+        try:
+            programs = environments.made(_FOLDER / name, requirements) / "bin"
+            pip = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, "-r", artifact.path / "requirements.txt"], check=True)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"{', '.join(requirements)} cannot be installed: {error}")
+        # Its version is always the same, its code is not.
+        subprocess.run([*pip, "--force-reinstall", "--no-deps", *artifact.path.glob("*.whl")], check=True)
+        return programs
+
+    return made
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.client import binary_request
 from deploykit.artifacts.wire import JSON_LENGTH
 from deploykit.core.errors import unknown_name
-from deploykit.exporters._verify import declared
+from deploykit.exporters._hosted import declared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

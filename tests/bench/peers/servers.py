@@ -82,7 +82,7 @@ def installed(name: str) -> Path:
 @contextlib.contextmanager
 def start_mlserver(model: Path, name: str, folder: Path) -> Iterator[Running]:
     """Start MLServer and wait until it answers."""
-    ports = _free_ports(3)
+    ports = free_ports(3)
     settings: dict[str, Any] = dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True))
     home = folder / "mlserver"
     home.mkdir()
@@ -90,7 +90,7 @@ def start_mlserver(model: Path, name: str, folder: Path) -> Iterator[Running]:
     described = {"name": name, "implementation": "mlserver_onnx.OnnxModel", "parameters": {"uri": str(model)}}
     (home / "model-settings.json").write_text(json.dumps(described))
     command = [installed("mlserver") / "bin" / "mlserver", "start", home]
-    with _started(command, {"PYTHONPATH": str(HOME)}, ports[0], name, folder / "mlserver.log") as pid:
+    with started(command, {"PYTHONPATH": str(HOME)}, ports[0], ready(name), folder / "mlserver.log") as pid:
         yield Running(ports[0], pid, ports[1])
 
 
@@ -121,7 +121,7 @@ def triton(models: Path, name: str, folder: Path, *flags: str) -> Iterator[Runni
     shutil.copy(server / "python_backend_stubs" / version / "triton_python_backend_stub", backends / "python")
     (backends / "onnxruntime").mkdir()
     shutil.copy(HOME / "triton_onnx.py", backends / "onnxruntime" / "model.py")
-    ports = _free_ports(2)
+    ports = free_ports(2)
     command = [
         server / "bin" / "tritonserver", f"--model-repository={models}", f"--backend-directory={backends}",
         "--http-address=127.0.0.1", f"--http-port={ports[0]}", "--grpc-address=127.0.0.1", f"--grpc-port={ports[1]}",
@@ -129,25 +129,30 @@ def triton(models: Path, name: str, folder: Path, *flags: str) -> Iterator[Runni
     ]  # fmt: skip
     libraries = f"{packages / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR')}"
     environment = {"LD_LIBRARY_PATH": libraries, "TRITON_PACKAGES": str(packages)}
-    with _started(command, environment, ports[0], name, folder / "triton.log") as pid:
+    with started(command, environment, ports[0], ready(name), folder / "triton.log") as pid:
         yield Running(ports[0], pid, ports[1])
 
 
 @contextlib.contextmanager
 def start_kserve(model: Path, name: str, folder: Path) -> Iterator[Running]:
     """Start a model of KServe's SDK and wait until it answers."""
-    ports = _free_ports(2)
+    ports = free_ports(2)
     command = [
         installed("kserve") / "bin" / "python", HOME / "kserve_onnx.py", "--model_name", name, "--model", model,
         "--http_port", ports[0], "--grpc_port", ports[1], "--workers", 1,
     ]  # fmt: skip
-    with _started(list(map(str, command)), {}, ports[0], name, folder / "kserve.log") as pid:
+    with started(list(map(str, command)), {}, ports[0], ready(name), folder / "kserve.log") as pid:
         yield Running(ports[0], pid, ports[1])
 
 
+def ready(name: str) -> str:
+    """Where the Open Inference Protocol says whether a model is ready."""
+    return f"/v2/models/{name}/ready"
+
+
 @contextlib.contextmanager
-def _started(command: list[Any], environment: dict[str, str], port: int, name: str, log: Path) -> Iterator[int]:
-    """A process of a server, once its model is ready by HTTP."""
+def started(command: list[Any], environment: dict[str, str], port: int, path: str, log: Path) -> Iterator[int]:
+    """A process of a server, once it answers a GET of a path with 200; ended with the processes it has started."""
     with log.open("wb") as out, subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=out, stderr=out
     ) as process:  # fmt: skip
@@ -155,7 +160,7 @@ def _started(command: list[Any], environment: dict[str, str], port: int, name: s
             while process.poll() is None:
                 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
                 with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
-                    connection.request("GET", f"/v2/models/{name}/ready")
+                    connection.request("GET", path)
                     if connection.getresponse().status == 200:
                         break
                 time.sleep(0.1)
@@ -163,10 +168,13 @@ def _started(command: list[Any], environment: dict[str, str], port: int, name: s
                 raise RuntimeError(log.read_text()[-2000:])
             yield process.pid
         finally:
-            process.terminate()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for one in family(process.pid):
+                    one.terminate()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on now."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
