@@ -69,9 +69,11 @@ class Exporter(Adapter):
     Attributes:
         accepts: Formats it can hold; None: any.
         parameters: Settings of the layout; `write` finds their values in `Draft.parameters`.
+        sample: Kind of tiny model (`deploykit.testing.models.KINDS`) that shows it, where the small CNN cannot.
     """
 
     accepts: ClassVar[frozenset[str] | None] = None
+    sample: ClassVar[str] = ""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Value]:

@@ -97,7 +97,7 @@ class Edge(Exporter):
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
         if "web/page.mjs" in files:
-            flavor.for_page(candidate.path, folder / "web" / flavor.page_model)
+            flavor.with_fixed_sizes(candidate.path, folder / "web" / flavor.page_model)
         run = _RUN.format(programs=_said(flavor, found, files), needs=_needs(flavor, operators, listed, missing))
         (folder / "README.md").write_text(readme(candidate, draft, run), encoding="utf-8")
         return model

@@ -156,6 +156,17 @@ def _check_tables(model: Table, size: int, path: Path) -> None:
                 )
 
 
+def opened(path: Path) -> Any:
+    """An interpreter of a file whose sizes have been checked; nothing is allocated or run. In a child process only.
+
+    Raises:
+        ModelFileError: Truncated or damaged.
+        UnsupportedModelError: It has an operator that LiteRT lacks.
+    """
+    check_bounds(path)
+    return _interpreter(path)
+
+
 def _interpreter(path: Path) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

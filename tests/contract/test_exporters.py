@@ -24,4 +24,5 @@ class TestExporters(ExporterConformance):
 
     @pytest.fixture
     def candidate(self, name, made):
-        return made(models.cnn(RUNNABLE & (EXPORTERS.get(name).accepts or RUNNABLE)))
+        exporter = EXPORTERS.get(name)
+        return made(exporter.sample or models.cnn(RUNNABLE & (exporter.accepts or RUNNABLE)))

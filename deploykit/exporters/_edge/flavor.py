@@ -59,8 +59,8 @@ class Flavor:
     def check(self, found: Tensors) -> None:
         """Raise `ExportError` when the programs cannot run the file on one example."""
 
-    def for_page(self, path: Path, target: Path) -> None:
-        """Write the file that the page loads, where it is not the model itself."""
+    def with_fixed_sizes(self, path: Path, target: Path) -> None:
+        """Write the file that the page loads, where it is not the model itself: one without free sizes."""
 
     @abstractmethod
     def list_file(self, operators: Operators) -> tuple[str, str]:

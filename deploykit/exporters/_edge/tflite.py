@@ -103,7 +103,7 @@ class TfLiteFlavor(Flavor):
                     remedy="convert the model with fixed sizes, or export with layout='folder'.",
                 )
 
-    def for_page(self, path: Path, target: Path) -> None:
+    def with_fixed_sizes(self, path: Path, target: Path) -> None:
         """LiteRT.js wants the sizes that it is given, and no free ones."""
         asked = {"path": str(path), "target": str(target)}
         shared().run(Task(_PIN, asked, name=f"fixing the sizes of {path.name}"))

@@ -1,0 +1,104 @@
+"""Coral's Edge TPU: a full-integer TFLite file, ready for ``edgetpu_compiler``, and what that will make of it.
+
+Source: Coral's documentation, "TensorFlow models on the Edge TPU": model requirements and supported operations.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploykit.core.errors import ExportError
+from deploykit.exporters._contract import Draft, Exporter
+from deploykit.exporters._edge.graph import MicroGraph, graph_of
+from deploykit.exporters._edge.micro_operators import EDGE_TPU
+from deploykit.exporters._edge.tflite import FLAVOR
+from deploykit.exporters._files import copy_model
+from deploykit.exporters._texts import readme
+from deploykit.measuring.exportable import Exportable
+
+_RUN = """\
+## Compile and run it
+
+    edgetpu_compiler {compiled}
+
+gives `model_edgetpu.tflite`, which runs with Coral's delegate (`libedgetpu.so.1`). The compiler is a program of the
+vendor for Linux on x86-64; **it was not here, and nothing was compiled.** What follows is by its documented rules.
+{pinned}
+## What to expect
+
+{words}
+
+| # | operator | on the Edge TPU | on condition |
+|---|---|---|---|
+{rows}
+
+`deploykit verify .` checks the model in this folder, and `deploykit serve .` serves it on the CPU.
+"""
+_PINNED = """
+`fixed/model.tflite` is the model for one example at a time: the compiler refuses free sizes.
+"""
+_QUANTIZED = frozenset({"int8", "uint8", "int32", "bool"})
+
+
+class EdgeTpu(Exporter):
+    """Holds full-integer TFLite files."""
+
+    name = "edgetpu"
+    label = "Edge TPU"
+    help = "Full-integer TFLite only: the model for Coral's compiler, and which operators would stay on the CPU."
+    accepts = frozenset({"tflite"})
+    sample = "cnn_int8_tflite"
+
+    def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:
+        """Write ``model.tflite`` and ``README.md``.
+
+        Raises:
+            ExportError: The model is not full-integer, so that the compiler would refuse it, or its first operator is
+                one that the Edge TPU lacks, so that nothing would run there.
+        """
+        graph = graph_of(candidate.path)
+        odd = [t for t in graph.tensors.values() if t.dtype not in _QUANTIZED]
+        if odd:
+            raise ExportError(
+                f"The Edge TPU runs whole numbers of 8 bits alone; {len(odd)} of {len(graph.tensors)} tensors hold "
+                f"{', '.join(sorted({t.dtype for t in odd}))}, such as {odd[0].name!r}.",
+                remedy="choose a candidate of quantize_static with int8 inputs and outputs.",
+            )
+        rows, reached = _rows(graph)
+        if not reached:
+            raise ExportError(
+                f"The Edge TPU has no {graph.operators[0].name}, the first operator: the whole model would stay on the "
+                "CPU.",
+                remedy="export with layout='edge', which runs it on the CPU.",
+            )
+        copy_model(candidate.path, folder / "model.tflite")
+        total = len(graph.operators)
+        words = (
+            f"All {total} operators are on Coral's list: the whole model may run on the Edge TPU."
+            if reached == total
+            else f"{reached} of {total} operators may run on the Edge TPU. The compiler cuts the graph once: from "
+            f"`{graph.operators[reached].name}` (operator {reached + 1}) on, everything stays on the CPU."
+        )
+        compiled, pinned = "model.tflite", ""
+        if any(size is None for spec in draft.file_inputs for size in spec.shape or ()):
+            compiled, pinned = "fixed/model.tflite", _PINNED
+            (folder / "fixed").mkdir()
+            FLAVOR.with_fixed_sizes(candidate.path, folder / compiled)
+        run = _RUN.format(words=words, rows="\n".join(rows), compiled=compiled, pinned=pinned)
+        (folder / "README.md").write_text(readme(candidate, draft, run), encoding="utf-8")
+        return "model.tflite"
+
+
+def _rows(graph: MicroGraph) -> tuple[list[str], int]:
+    """A line for each operator, and how many run before the first one that the Edge TPU lacks."""
+    known = [operator.name in EDGE_TPU for operator in graph.operators]
+    reached = known.index(False) if False in known else len(known)
+    rows = [
+        f"| {n} | {o.name} | {'yes' if n <= reached else 'no' if not fine else 'no: behind the cut'} | "
+        f"{EDGE_TPU.get(o.name, '')} |"
+        for n, (o, fine) in enumerate(zip(graph.operators, known, strict=True), 1)
+    ]
+    return rows, reached
+
+
+ADAPTER = EdgeTpu()
