@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from deploykit.serving.tuning.grid import TuningGrid, TuningPoint
     from deploykit.serving.tuning.rows import TuningRow
     from deploykit.storage.rows import Rows
+    from deploykit.trackers._contract import Logged
 
 __all__ = [
     "Adopted",
@@ -84,6 +85,7 @@ __all__ = [
     "LayerWeights",
     "LeftOut",
     "Level",
+    "Logged",
     "Manifest",
     "Measurement",
     "NodeDiff",
@@ -153,6 +155,7 @@ _HOMES = {
     "LayerWeights": "deploykit.loading._weights",
     "LeftOut": "deploykit.planning.planned",
     "Level": "deploykit.reporting.evidence.sensitivity_table",
+    "Logged": "deploykit.trackers._contract",
     "Manifest": "deploykit.artifacts.artifact",
     "Measurement": "deploykit.core.result",
     "NodeDiff": "deploykit.measuring.graphs.diff",

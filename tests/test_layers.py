@@ -61,6 +61,7 @@ def test_adapters_are_named_after_their_files_and_only_they_are_public():
         "metrics": "metric",
         "runtimes": "runtime",
         "serving.wires": "protocol",
+        "trackers": "tracker",
         "transforms": "technique",
     }.items():
         names = registry(f"deploykit.{package}", what)

@@ -72,7 +72,7 @@ HEAVY = {
     "ai_edge_litert", "numpy", "scipy", "pandas", "altair", "vl_convert", "h5py", "PIL", "psutil", "msgspec",
     "uvicorn", "httptools", "papermill", "netron", "ipywidgets", "IPython", "deploykit_widgets",
 }  # fmt: skip
-REGISTRIES = ("converters", "engines", "exporters", "loading", "metrics", "runtimes", "transforms")
+REGISTRIES = ("converters", "engines", "exporters", "loading", "metrics", "runtimes", "trackers", "transforms")
 
 
 def modules_loaded_by(code):

@@ -103,6 +103,10 @@ def test_the_whole_way(slim, tiny, tmp_path, kind, shape):
             "The package 'papermill' is not installed. Remedy: pip install 'deploykit[jupyter]'",
         ),
         (["lab"], "The package 'jupyterlab' is not installed. Remedy: pip install 'deploykit[jupyter]'"),
+        (
+            ["report", Path("notebooks/finished").absolute(), "--log-to", "mlflow"],
+            "MLflow: mlflow-skinny, sqlalchemy, alembic not installed; pip install 'deploykit[mlflow]'",
+        ),
     ],
 )
 def test_what_needs_an_extra_names_its_pip_line(slim, arguments, message):

@@ -18,6 +18,7 @@ from deploykit.core.errors import MissingExtraError
 _DISTRIBUTIONS = {
     "ai_edge_litert": "ai-edge-litert",
     "jupyter_server": "jupyter-server",
+    "mlflow": "mlflow-skinny",
     "litert_quantizer": "litert-quantizer",
     "onnx_ir": "onnx-ir",
     "onnxconverter_common": "onnxconverter-common",
@@ -49,6 +50,8 @@ EXTRAS = {
     ),
     "search": ("optuna",),
     "dask": ("distributed",),
+    "mlflow": ("alembic", "mlflow", "sqlalchemy"),
+    "tensorboard": ("tensorboard",),
     "otel": ("opentelemetry",),
     "gpu": ("pynvml",),
 }  # fmt: skip

@@ -2,17 +2,16 @@
 
 The few messages are encoded by hand, so that exporting needs neither tensorflow-serving-api nor TensorFlow in the
 user's process. Field numbers: tensorflow_serving/apis/{prediction_log,predict,model}.proto and
-tensorflow/core/framework/{tensor,tensor_shape}.proto. Framing: tensorflow/core/lib/io/record_writer.cc.
+tensorflow/core/framework/{tensor,tensor_shape}.proto.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import ExportError
+from deploykit.core.tfrecord import tfrecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,39 +70,6 @@ def tensor_proto(array: NDArray[Any]) -> bytes:
         )
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return _number(1, _DTYPES[array.dtype.name]) + _field(2, dims) + _field(4, little.tobytes())
-
-
-def tfrecord(messages: Iterable[bytes]) -> bytes:
-    """TFRecord framing: length, its masked CRC-32C, data, their masked CRC-32C."""
-    parts = []
-    for message in messages:
-        length = struct.pack("<Q", len(message))
-        parts += [length, _masked(length), message, _masked(message)]
-    return b"".join(parts)
-
-
-def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli), reflected polynomial 0x82F63B78."""
-    table = _table()
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    return crc ^ 0xFFFFFFFF
-
-
-@cache
-def _table() -> tuple[int, ...]:
-    rows = []
-    for value in range(256):
-        for _ in range(8):
-            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
-        rows.append(value)
-    return tuple(rows)
-
-
-def _masked(data: bytes) -> bytes:
-    crc = crc32c(data)
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _varint(value: int) -> bytes:

@@ -10,8 +10,9 @@ from deploykit.core import extras
 from deploykit.core.contract import MAX_OUTPUT_ERROR
 from deploykit.core.errors import CandidateError, StoreError, unknown_name
 from deploykit.core.model import Model
+from deploykit.core.parameter import Value
 from deploykit.core.serial import dump
-from deploykit.reporting import numbers, speed
+from deploykit.reporting import numbers, speed, tracked
 from deploykit.reporting.evidence import sensitivity_table
 from deploykit.reporting.evidence.sensitivity import Sensitivity
 from deploykit.reporting.evidence.sensitivity_table import SensitivityTable
@@ -24,6 +25,7 @@ from deploykit.reporting.swept import Swept
 from deploykit.reporting.views import parallel, sweet_spot, table, tradeoff
 from deploykit.reporting.views.drawing import shown
 from deploykit.storage.store import Store
+from deploykit.trackers._contract import Logged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,6 +223,40 @@ class Report(Swept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(dump(self.to_json(), indent=True))
         return path
+
+    def log_to(
+        self,
+        tracker: str,
+        place: str | Path = "",
+        *,
+        minimize: str | None = None,
+        max_drop: float | None = None,
+        **settings: Value,
+    ) -> Logged:
+        """Log the sweep to an experiment tracker: a run for the sweep, and one for each candidate.
+
+        What is there already is found by its key: to log again, after the sweep has gone on or not, adds nothing twice.
+
+        Args:
+            tracker: ``"mlflow"``, which also registers the best candidate as a model, or ``"tensorboard"``.
+            place: MLflow's tracking address, for example ``"sqlite:///mlflow.db"``; TensorBoard's folder; "" for the
+                tracker's own default, if it has one.
+            minimize: The cost that the best candidate minimizes, see `best`.
+            max_drop: The limit it must meet, see `best`.
+            **settings: Settings of the tracker.
+
+        Raises:
+            SettingError: An unknown tracker or setting, or a place is missing.
+            MissingExtraError: The tracker's extra is not installed.
+            StoreError: The place cannot be written.
+
+        Example:
+            >>> print(dk.Report.open("finished").log_to("tensorboard", "runs/tensorboard"))
+            /...: 21 runs written, 0 unchanged
+        """
+        goal = self.goal(minimize, max_drop)
+        best = self._measured(minimize, max_drop)
+        return tracked.log(self, tracker, str(place), settings, self._decide(goal), best)
 
     def to_html(
         self, path: str | Path | None = None, *, minimize: str | None = None, max_drop: float | None = None

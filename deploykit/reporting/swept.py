@@ -156,7 +156,7 @@ class Swept:
         """
         for row in self.rows:
             if target in (None, row.candidate.target):
-                wanted, own = (_written_out(r, row.format, self.model) for r in (recipe, row.candidate.recipe))
+                wanted, own = (written_out(r, row.format, self.model) for r in (recipe, row.candidate.recipe))
                 if own == wanted:
                     return row
         where = f" on {target}" if target is not None else ""
@@ -206,7 +206,7 @@ class Swept:
         return winner.key if winner else ""
 
 
-def _written_out(recipe: Recipe, format_name: str, model: Model) -> list[tuple[str, dict[str, Any]]]:
+def written_out(recipe: Recipe, format_name: str, model: Model) -> list[tuple[str, dict[str, Any]]]:
     """The steps of a recipe with all settings that have an effect where the file has that format."""
     found = []
     for step in recipe.steps:

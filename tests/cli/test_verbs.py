@@ -149,6 +149,21 @@ def test_report_writes_files(cli, store, tmp_path):
     assert len(json.loads(data.read_text("utf-8"))["rows"]) == 2
 
 
+def test_report_is_logged_to_a_tracker_once(cli, store, tmp_path):
+    for written in (3, 0):
+        status, out, _ = cli("report", store, "--log-to", f"tensorboard={tmp_path / 'board'}", "--json")
+        assert status == 0
+        logged = json.loads(out)["logged"]
+        assert (logged["written"], logged["written"] + logged["unchanged"]) == (written, 3)
+    assert len([*(tmp_path / "board").rglob("*tfevents*")]) == 3
+    status, _, err = cli("report", store, "--log-to", "papyrus")
+    assert status == 2
+    assert "'papyrus' is not one of mlflow, tensorboard" in err
+    status, _, err = cli("report", store, "--set", "alias=champion")
+    assert status == 2
+    assert "--set applies only with --log-to" in err
+
+
 def test_explain(cli, store):
     status, out, _ = cli("explain", store, "--max-drop", "1")
     assert status == 0

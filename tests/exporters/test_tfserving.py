@@ -13,12 +13,13 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from deploykit.artifacts.client import Client
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.errors import ExportError, ServeError, SettingError, UnsupportedModelError
+from deploykit.core.tfrecord import crc32c
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._export import export
 from deploykit.exporters._tfserving_client import predict
 from deploykit.exporters._verify import verify
-from deploykit.exporters._warmup import crc32c, predict_request, tensor_proto
+from deploykit.exporters._warmup import predict_request, tensor_proto
 from deploykit.loading._load import load
 from deploykit.measuring.exportable import Exportable
 from deploykit.sandbox.supervisor import shared

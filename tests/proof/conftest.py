@@ -50,20 +50,20 @@ def packages():
 
 @pytest.fixture(scope="session")
 def engine():
-    """Makes an environment with an engine and what an artifact's own requirements name: the folder of its programs.
+    """Makes an environment with an engine and what a folder's own requirements name: where its programs are.
 
     A proof whose engine cannot be installed is left out.
     """
 
-    def made(name, *requirements, artifact):
+    def made(name, *requirements, folder):
         try:
             programs = environments.made(_FOLDER / name, requirements) / "bin"
             pip = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, "-r", artifact.path / "requirements.txt"], check=True)
+            subprocess.run([*pip, "-r", folder / "requirements.txt"], check=True)
         except subprocess.CalledProcessError as error:
             pytest.skip(f"{', '.join(requirements)} cannot be installed: {error}")
         # Its version is always the same, its code is not.
-        subprocess.run([*pip, "--force-reinstall", "--no-deps", *artifact.path.glob("*.whl")], check=True)
+        subprocess.run([*pip, "--force-reinstall", "--no-deps", *folder.glob("*.whl")], check=True)
         return programs
 
     return made

@@ -42,7 +42,7 @@ def artifact(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def programs(artifact, engine):
-    return engine("mlflow", f"mlflow=={_MLFLOW}", artifact=artifact)
+    return engine("mlflow", f"mlflow=={_MLFLOW}", folder=artifact.path)
 
 
 @pytest.mark.proves("mlflow", "engine", by="MLflow 3.17")

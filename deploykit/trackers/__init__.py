@@ -1,0 +1,1 @@
+"""Experiment trackers. One file each."""
