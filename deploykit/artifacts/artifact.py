@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 #: Most bytes of a manifest, and of any other file of an artifact.
 _MOST_MANIFEST_BYTES, _MOST_FILE_BYTES = 64 << 20, 16 << 30
-SCHEMA = 4
+SCHEMA = 5
 #: Takes a manifest of one schema (plain data) to the next, by the schema it starts from. Manifests of a version from
 #: which no step starts are refused: what inputs and outputs mean, which schema 2 says, is not in those of schema 1.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda manifest: {**manifest, "parameters": {}},
     3: lambda manifest: {**manifest, "serving": None},
+    4: lambda manifest: {**manifest, "editable": []},
 }
 
 
@@ -74,6 +75,8 @@ class Manifest(Plain):
         parameters: The layout's parameters.
         serving: How to serve it, as ``dk.tune`` found; None: it was not tuned.
         adopted: What is known of a model that deploykit did not export; None: it did.
+        editable: Files that say how it is deployed. They may be made or changed later, and left out of an image: what
+            is served does not depend on them.
         schema: Version of this layout.
     """
 
@@ -103,6 +106,7 @@ class Manifest(Plain):
     parameters: dict[str, Value] = field(default_factory=dict)
     serving: ServingSettings | None = None
     adopted: Adopted | None = None
+    editable: tuple[str, ...] = ()
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -268,17 +272,22 @@ class Artifact:
     @property
     def own_files(self) -> list[str]:
         """Relative paths, with forward slashes, of the files that belong to it, its manifest included; sorted."""
-        return sorted({MANIFEST, *self.manifest.files})
+        return sorted({MANIFEST, *self.manifest.files, *self.manifest.editable})
+
+    @property
+    def fixed_files(self) -> dict[str, str]:
+        """Relative path → SHA-256 of the files that must be as they were exported."""
+        return {name: digest for name, digest in self.manifest.files.items() if name not in self.manifest.editable}
 
     @property
     def sizes(self) -> dict[str, int]:
         """Bytes of each of its own files, by relative path."""
-        return {name: (self.path / name).stat().st_size for name in self.own_files}
+        return {name: file.stat().st_size for name in self.own_files if (file := self.path / name).is_file()}
 
     def problems(self) -> list[str]:
         """Files that are missing, changed or (in the model's folder) new since the export, one sentence each."""
         found = []
-        for name, digest in self.manifest.files.items():
+        for name, digest in self.fixed_files.items():
             file = self.path / name
             if not file.is_file():  # a pipe or a device is none
                 found.append(f"{name} is missing{', or not a regular file' if os.path.lexists(file) else ''}.")
@@ -293,7 +302,7 @@ class Artifact:
                 if n not in self.manifest.files
             ]
         for name in (self.manifest.model, self.manifest.golden_inputs, self.manifest.golden_outputs):
-            if not any(f == name or f.startswith(f"{name}/") for f in self.manifest.files):
+            if not any(f == name or f.startswith(f"{name}/") for f in self.fixed_files):
                 found.append(f"{MANIFEST} gives no digest of {name}.")
         return found
 

@@ -8,6 +8,7 @@ round differently. Whole numbers that are not quantized reals (class indices), t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,8 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     Returns:
         ``inputs`` and ``outputs``: specs of what clients send and get; ``input_names`` and ``output_names`` in the
         file; ``file_inputs`` and ``file_outputs``: the file's own specs; ``batch_dependent``; ``joined``: whether
-        examples of several requests may run as one batch; ``tolerance``.
+        examples of several requests may run as one batch; ``tolerance``; ``resident_bytes``: the most memory that this
+        process had, its libraries included.
     """
     target, contract = Target.from_json(arguments["target"]), Contract.from_json(arguments["contract"])
     preprocess = from_plain(dict[str, Preprocess], arguments["preprocess"])
@@ -73,7 +75,21 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         "file_inputs": to_plain(session.inputs),
         "file_outputs": to_plain(session.outputs),
         "joined": not dependent and _is_batched(session),
+        "resident_bytes": _most_resident(),
     }
+
+
+def _most_resident() -> int:
+    """The most memory that this process has had, in bytes: what a container that runs the model must hold."""
+    import psutil
+
+    memory = psutil.Process().memory_info()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return int(getattr(memory, "peak_wset", memory.rss))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return max(int(memory.rss), unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _is_batched(session: Session) -> bool:

@@ -35,6 +35,7 @@ class Draft:
         outputs: Outputs as they get them.
         file_inputs: What the model file takes, in its own order and by its own names; sizes that are free are None.
         file_outputs: What it gives.
+        resident_bytes: The most memory of a process that ran the model on the golden inputs, its libraries included.
         joined: Whether examples of several requests may be run as one batch: the first axis of all tensors is the
             batch, it is free, and no example's answer depends on the others.
         examples: Some golden inputs as the model file takes them, by its own names, each a batch of one example.
@@ -61,6 +62,7 @@ class Draft:
     file_inputs: tuple[TensorSpec, ...] = ()
     file_outputs: tuple[TensorSpec, ...] = ()
     joined: bool = False
+    resident_bytes: int = 0
 
 
 class Exporter(Adapter):
@@ -70,11 +72,14 @@ class Exporter(Adapter):
         accepts: Formats it can hold; None: any.
         parameters: Settings of the layout; `write` finds their values in `Draft.parameters`.
         sample: Kind of tiny model (`deploykit.testing.models.KINDS`) that shows it, where the small CNN cannot.
+        editable: Patterns of its files that may be changed when it is deployed, and names of those that are made later.
+            ``*`` stands for any characters, slashes too. Servers and ``deploykit verify`` do not compare their digests.
     """
 
     accepts: ClassVar[frozenset[str] | None] = None
     sample: ClassVar[str] = ""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
+    editable: ClassVar[tuple[str, ...]] = ()
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Value]:
         """All parameters with their values.

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -203,8 +204,10 @@ def _write(
         file_inputs=from_plain(tuple[TensorSpec, ...], recorded["file_inputs"]),
         file_outputs=from_plain(tuple[TensorSpec, ...], recorded["file_outputs"]),
         joined=recorded["joined"],
+        resident_bytes=recorded["resident_bytes"],
     )
     model = exporter.write(chosen, draft, folder)
+    files = [f for f in files_of(folder) if f != MANIFEST]
     return Manifest(
         name=name,
         layout=exporter.name,
@@ -218,7 +221,7 @@ def _write(
         recipe=chosen.recipe,
         source={"name": chosen.model.name, "format": chosen.model.format, "digest": chosen.model.digest},
         result=chosen.result,
-        files={f: file_digest(folder / f) for f in files_of(folder) if f != MANIFEST},
+        files={f: file_digest(folder / f) for f in files},
         golden_inputs=GOLDEN_INPUTS,
         golden_outputs=GOLDEN_OUTPUTS,
         tolerance=recorded["tolerance"],
@@ -230,7 +233,13 @@ def _write(
         input_names=recorded["input_names"],
         output_names=recorded["output_names"],
         parameters=parameters,
+        editable=_editable(exporter, files),
     )
+
+
+def _editable(exporter: Exporter, files: list[str]) -> tuple[str, ...]:
+    there = {f for f in files if any(fnmatchcase(f, pattern) for pattern in exporter.editable)}
+    return tuple(sorted(there | {name for name in exporter.editable if "*" not in name}))
 
 
 def _by_number(arrays: dict[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -64,6 +64,12 @@ def requirements(runtime: Runtime) -> tuple[str, ...]:
     return (f"deploykit{extra}=={VERSION}", *(f"{name}=={version}" for name, version in pinned if version))
 
 
+def server_requirements() -> list[str]:
+    """What the wheel itself requires, as its metadata say it."""
+    lines, _ = _of_checkout(Path(__file__).parents[2]) or _of_installation()
+    return [value for name, _, value in (line.partition(": ") for line in lines) if name == "Requires-Dist"]
+
+
 def _members(root: Path) -> list[str]:
     paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
     return sorted(p.as_posix() for p in paths if not any(part in _LEFT_OUT or part[0] == "." for part in p.parts))

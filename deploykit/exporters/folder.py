@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from deploykit.artifacts.artifact import Manifest
 from deploykit.exporters import _tfserving_client
 from deploykit.exporters._contract import Draft, Exporter
 from deploykit.exporters._hosted import write_model, write_requirements
+from deploykit.exporters._served import python, query
 from deploykit.exporters._texts import readme
 from deploykit.measuring.exportable import Exportable
 
@@ -44,13 +44,6 @@ or, with Docker:
 The wheel in this folder is deploykit as it was when this was exported, without notebooks and JupyterLab. Its version
 ends in `+server`, so that pip takes it and not another one from an index.
 
-## Query it
-
-The server speaks TensorFlow Serving's REST protocol and the Open Inference Protocol v2, and takes raw examples: it
-does the preprocessing itself.
-
-    curl -d '{{"{key}": [...]}}' http://127.0.0.1:8501/v1/models/{name}:predict
-    curl http://127.0.0.1:8501/v2/models/{name}
 """
 
 
@@ -65,11 +58,8 @@ class Folder(Exporter):
         """Write the model, deploykit's wheel, ``requirements.txt``, ``Dockerfile`` and ``README.md``."""
         model = write_model(candidate, draft, folder)
         write_requirements(draft, folder)
-        python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        (folder / "Dockerfile").write_text(_DOCKERFILE.format(python=python), encoding="utf-8")
-        needed = [i for i in candidate.data.checked.inputs if i.how not in ("constant", "state")]
-        key = "instances" if len(needed) == 1 else "inputs"
-        run = _RUN.format(image=draft.name.lower(), name=draft.name, key=key)
+        (folder / "Dockerfile").write_text(_DOCKERFILE.format(python=python()), encoding="utf-8")
+        run = _RUN.format(image=draft.name.lower()) + query(candidate, draft)
         (folder / "README.md").write_text(readme(candidate, draft, run), encoding="utf-8")
         return model
 

@@ -26,6 +26,7 @@ _PATHS = {"model_path", "golden_inputs", "golden_outputs", "load_arrays", "MANIF
 _WRITERS = (
     "deploykit/artifacts/",
     "deploykit/exporters/_export.py",
+    "deploykit/exporters/_container/image.py",
     "deploykit/serving/sources/adopt.py",
     "deploykit/testing/exporters.py",
 )

@@ -43,6 +43,9 @@ def packages():
             assert done.returncode == 0, done.stderr
             return json.loads(done.stdout.splitlines()[-1])
 
+        run.version = lambda name: next(
+            d.version for d in importlib.metadata.distributions(path=[str(folder)]) if d.name.lower() == name
+        )
         return run
 
     return install

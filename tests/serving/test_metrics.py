@@ -163,7 +163,7 @@ def test_metrics_take_a_token_of_their_own(made, ask, tmp_path):
 
 
 def test_the_dashboard_asks_for_what_there_is(made, ask):
-    text = (Path(__file__).parents[2] / "docs/how-to/grafana.json").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "deploykit/exporters/_container/grafana.json").read_text("utf-8")
     targets = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
     asked = set(re.findall(r"deploykit_\w+", " ".join(targets)))
     with serve(made("cnn_onnx"), port=0) as server:

@@ -1,0 +1,1 @@
+"""An image of deploykit's own server: what the layouts for containers share."""
