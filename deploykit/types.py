@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deploykit.choosing.goals import Decision, Goal
     from deploykit.core.calling import Calling
     from deploykit.core.check import BaselineCheck, Suspicion
+    from deploykit.core.class_change import ClassChange
     from deploykit.core.contract import InputMeaning, LabelMeaning, OutputMeaning
     from deploykit.core.model import Layer, TensorSpec
     from deploykit.core.result import Failure, Finding, Interval, Judged, Latency, LayerTime, Measurement, Score
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from deploykit.planning.steps import BuildStep
     from deploykit.reporting.beside import Changed, Obstacle, Pair
     from deploykit.reporting.events import Progress
-    from deploykit.reporting.evidence.class_changes import ClassChange, ClassChanges
+    from deploykit.reporting.evidence.class_changes import ClassChanges
     from deploykit.reporting.evidence.flips import Flip, Flips, Guess
     from deploykit.reporting.evidence.graph_diff import GraphDiff
     from deploykit.reporting.evidence.sensitivity import Suggestion
@@ -128,7 +129,7 @@ _HOMES = {
     "BuildStep": "deploykit.planning.steps",
     "Calling": "deploykit.core.calling",
     "Changed": "deploykit.reporting.beside",
-    "ClassChange": "deploykit.reporting.evidence.class_changes",
+    "ClassChange": "deploykit.core.class_change",
     "ClassChanges": "deploykit.reporting.evidence.class_changes",
     "ClassCounts": "deploykit.data.reading",
     "Damage": "deploykit.reporting.evidence.sensitivity_rows",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import deploykit
 from deploykit.cli.main import VERBS, main
+from deploykit.core.registry import registry
+from docs.tools import proved
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text("utf-8")
@@ -18,6 +20,10 @@ def test_the_tables_are_what_the_adapters_say():
     spec.loader.exec_module(tables)
     assert TEXT.count("<!-- table: ") == 5
     assert tables.rendered(TEXT) == TEXT, "run make readme-tables"
+
+
+def test_every_layout_says_how_it_is_proved():
+    assert proved.layouts().keys() == set(registry("deploykit.exporters", "layout").names())
 
 
 def test_the_lines_of_python_use_public_names_only():

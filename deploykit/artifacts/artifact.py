@@ -38,7 +38,7 @@ SCHEMA = 5
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda manifest: {**manifest, "parameters": {}},
     3: lambda manifest: {**manifest, "serving": None},
-    4: lambda manifest: {**manifest, "editable": []},
+    4: lambda manifest: {**manifest, "editable": [], "license": ""},
 }
 
 
@@ -74,6 +74,7 @@ class Manifest(Plain):
         output_names: Output → its name in the model file.
         parameters: The layout's parameters.
         serving: How to serve it, as ``dk.tune`` found; None: it was not tuned.
+        license: Of the model: an SPDX expression or a name; "" if it was not said.
         adopted: What is known of a model that deploykit did not export; None: it did.
         editable: Files that say how it is deployed. They may be made or changed later, and left out of an image: what
             is served does not depend on them.
@@ -105,6 +106,7 @@ class Manifest(Plain):
     output_names: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, Value] = field(default_factory=dict)
     serving: ServingSettings | None = None
+    license: str = ""
     adopted: Adopted | None = None
     editable: tuple[str, ...] = ()
     schema: int = SCHEMA

@@ -29,6 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(parser, "layout")
     parser.add_argument("--name", help="name to serve the model under (default: the model's name)")
+    parser.add_argument(
+        "--license", default="", help="license of the model, for its card: an SPDX expression or a name"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing artifact")
     parser.add_argument("--require", action="store_true", help="fail if no candidate is confirmed to meet the goal")
     add_goal(parser)
@@ -52,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
         layout=options.layout,
         name=options.name,
         parameters=options.set,
+        license=options.license,
         overwrite=options.overwrite,
     )
     show(

@@ -25,6 +25,8 @@ _DISTRIBUTIONS = {
     "tensorflow_model_optimization": "tensorflow-model-optimization",
     "tf_keras": "tf-keras",
     "IPython": "ipython",
+    "cyclonedx": "cyclonedx-python-lib",
+    "packageurl": "packageurl-python",
     "PIL": "pillow",
     "opentelemetry": "opentelemetry-exporter-otlp",
     "pynvml": "nvidia-ml-py",
@@ -38,8 +40,8 @@ EXTRAS = {
     "openvino": ("openvino",),
     "nncf": ("nncf",),
     "sweep": (
-        "altair", "h5py", "isal", "litert_quantizer", "onnx", "onnx_ir", "onnxslim", "pandas", "scipy", "sympy",
-        "vl_convert", "yaml",
+        "altair", "cyclonedx", "h5py", "isal", "litert_quantizer", "onnx", "onnx_ir", "onnxslim", "packageurl",
+        "packaging", "pandas", "scipy", "sympy", "vl_convert", "yaml",
     ),
     "tensorflow": (
         "keras", "onnxconverter_common", "tensorflow", "tensorflow_model_optimization", "tf2onnx", "tf_keras",

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,6 +22,8 @@ from deploykit.core.model import TensorSpec
 from deploykit.core.parameter import Value
 from deploykit.core.serial import from_plain, to_plain
 from deploykit.exporters._contract import EXPORTERS, Draft, Exporter
+from deploykit.exporters._documents.bill import BILL, bill
+from deploykit.exporters._documents.card import CARD, card
 from deploykit.exporters._files import copy_to, new_folder
 from deploykit.exporters._wheel import requirements
 from deploykit.loading._contract import FORMATS
@@ -49,6 +52,7 @@ def export(
     layout: str = "folder",
     name: str | None = None,
     parameters: Mapping[str, Value] | None = None,
+    license: str = "",  # noqa: A002  the usual name
     overwrite: bool = False,
 ) -> Artifact:
     """Export a candidate to a folder that can be served, verified and moved to another machine.
@@ -65,10 +69,13 @@ def export(
         name: Name to serve the model under; None: the model's file name.
         parameters: Parameters of the layout that differ from their defaults, for example ``{"version": 2}`` of
             ``"tfserving"``; they are kept in the manifest.
+        license: Of the model, an SPDX expression (``"Apache-2.0"``) or a name, for its card and its bill of materials;
+            "" where it is not known.
         overwrite: Replace any existing folder.
 
     Returns:
-        The artifact.
+        The artifact. Whatever the layout, it has ``manifest.json``, golden inputs and outputs, ``MODEL_CARD.md`` and a
+        bill of materials, ``bom.cdx.json``.
 
     Raises:
         ExportError: The layout does not support the candidate's format (the message names the best candidate it
@@ -78,8 +85,10 @@ def export(
     Example:
         >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
         >>> artifact = dk.export(built, "exported/example", overwrite=True)
-        >>> sorted(path.name for path in artifact.path.iterdir() if path.suffix != ".whl")
-        ['Dockerfile', 'README.md', 'golden', 'manifest.json', 'model.onnx', 'requirements.txt']
+        >>> sorted(path.name for path in artifact.path.glob("m*"))
+        ['manifest.json', 'model.onnx']
+        >>> artifact.path.joinpath("MODEL_CARD.md").read_text().splitlines()[0]
+        '# Model card: fashion_cnn'
     """
     chosen = _exportable(candidate)
     exporter = EXPORTERS.get(layout)
@@ -89,7 +98,7 @@ def export(
     served_name = _served_name(chosen.name, name)
     target = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would follow links
     with new_folder(target, overwrite=overwrite) as folder, tempfile.TemporaryDirectory() as scratch:
-        manifest = _write(chosen, exporter, values, served_name, folder, Path(scratch))
+        manifest = _write(chosen, exporter, values, served_name, license, folder, Path(scratch))
         Artifact(folder, manifest).save()
         _check(Artifact(folder, manifest), trusted=chosen.model.trusted)
     return Artifact(target, manifest)
@@ -162,7 +171,13 @@ def _served_name(default: str, name: str | None) -> str:
 
 
 def _write(
-    chosen: Exportable, exporter: Exporter, parameters: dict[str, Value], name: str, folder: Path, scratch: Path
+    chosen: Exportable,
+    exporter: Exporter,
+    parameters: dict[str, Value],
+    name: str,
+    licensed: str,
+    folder: Path,
+    scratch: Path,
 ) -> Manifest:
     runtime = RUNTIMES.get(chosen.target.runtime)
     contract, measured = chosen.data.checked, chosen.result.measurement if chosen.result else None
@@ -207,8 +222,7 @@ def _write(
         resident_bytes=recorded["resident_bytes"],
     )
     model = exporter.write(chosen, draft, folder)
-    files = [f for f in files_of(folder) if f != MANIFEST]
-    return Manifest(
+    manifest = Manifest(
         name=name,
         layout=exporter.name,
         format=chosen.format,
@@ -221,7 +235,7 @@ def _write(
         recipe=chosen.recipe,
         source={"name": chosen.model.name, "format": chosen.model.format, "digest": chosen.model.digest},
         result=chosen.result,
-        files={f: file_digest(folder / f) for f in files},
+        files=_digests(folder),
         golden_inputs=GOLDEN_INPUTS,
         golden_outputs=GOLDEN_OUTPUTS,
         tolerance=recorded["tolerance"],
@@ -233,8 +247,17 @@ def _write(
         input_names=recorded["input_names"],
         output_names=recorded["output_names"],
         parameters=parameters,
-        editable=_editable(exporter, files),
+        editable=_editable(exporter, files_of(folder)),
+        license=licensed,
     )
+    (folder / CARD).write_text(card(chosen, draft, manifest), encoding="utf-8")
+    manifest = replace(manifest, files=_digests(folder))
+    (folder / BILL).write_text(bill(manifest), encoding="utf-8")
+    return replace(manifest, files=_digests(folder))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {name: file_digest(folder / name) for name in files_of(folder) if name != MANIFEST}
 
 
 def _editable(exporter: Exporter, files: list[str]) -> tuple[str, ...]:

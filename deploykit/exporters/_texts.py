@@ -15,12 +15,12 @@ def readme(candidate: Exportable, draft: Draft, run: str) -> str:
             f"`{candidate.recipe}` on {candidate.target}, exported by deploykit.",
             "",
             *_measured(candidate),
-            "| tensor | dtype | shape (batch first) | preprocessing |",
-            "|---|---|---|---|",
-            *(f"| in `{i.name}` | {i.dtype} | {_shape(i.shape)} | {_steps(candidate, i.name)} |" for i in draft.inputs),
-            *(f"| out `{o.name}` | {o.dtype} | {_shape(o.shape)} | |" for o in draft.outputs),
+            *tensors(candidate, draft),
             "",
-            *_meaning(candidate, draft),
+            "## What it means",
+            "",
+            *meaning(candidate, draft),
+            "",
             run.rstrip(),
             "",
             "## What is in it",
@@ -28,10 +28,21 @@ def readme(candidate: Exportable, draft: Draft, run: str) -> str:
             "`manifest.json` holds the signature, what inputs and outputs mean, preprocessing, class names, recipe,",
             "measurement and the SHA-256 of every file. `golden/` holds raw inputs and the outputs the measured model",
             "gave for them: `deploykit verify .` and `deploykit serve .` refuse a folder that has changed or no longer",
-            "reproduces them.",
+            "reproduces them. `MODEL_CARD.md` says what is known of the model, `bom.cdx.json` (CycloneDX)",
+            "which packages run it.",
             "",
         ]
     )
+
+
+def tensors(candidate: Exportable, draft: Draft) -> list[str]:
+    """Inputs and outputs as a table."""
+    return [
+        "| tensor | dtype | shape (batch first) | preprocessing |",
+        "|---|---|---|---|",
+        *(f"| in `{i.name}` | {i.dtype} | {_shape(i.shape)} | {_steps(candidate, i.name)} |" for i in draft.inputs),
+        *(f"| out `{o.name}` | {o.dtype} | {_shape(o.shape)} | |" for o in draft.outputs),
+    ]
 
 
 def _measured(candidate: Exportable) -> list[str]:
@@ -50,7 +61,7 @@ def _measured(candidate: Exportable) -> list[str]:
     return [*lines, ""]
 
 
-def _meaning(candidate: Exportable, draft: Draft) -> list[str]:
+def meaning(candidate: Exportable, draft: Draft) -> list[str]:
     """What everything is taken to mean, and whether the original model does its job so."""
     lines = [f"- {heading}: {text}" for heading, text in candidate.data.checked.lines]
     if draft.batch_dependent:
@@ -61,7 +72,7 @@ def _meaning(candidate: Exportable, draft: Draft) -> list[str]:
         )
     if candidate.check.examples:
         lines += [f"- check: {text}" for text in candidate.check.lines]
-    return ["## What it means", "", *lines, ""]
+    return lines
 
 
 def _shape(shape: tuple[int | None, ...] | None) -> str:

@@ -331,7 +331,7 @@ class Picked:
         """File and facts, for `deploykit.export`.
 
         Raises:
-            ExportError: The candidate has no file (it failed), or its file is gone.
+            ExportError: The candidate has no file (it failed), or its file is gone or has changed.
         """
         row = self.result
         path = self.report.path / row.artifact
@@ -343,8 +343,9 @@ class Picked:
         model = self.report.model
         return Exportable(
             path, row.format, model.name, row.candidate.recipe, row.candidate.target, model, self.report.data, row,
-            tuple(self.report.ranked(self.goal)), self.report.check,
-        )  # fmt: skip
+            tuple(self.report.ranked(self.goal)), self.report.check, class_changes.rows_of(self.classes),
+            row.artifact_digest if Path(row.artifact).is_absolute() else "",
+        ).unchanged()  # fmt: skip
 
     def save(self, path: str | Path) -> Path:
         """Write only the model file (or folder), without a manifest; it is verified like an export.

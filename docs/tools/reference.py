@@ -12,7 +12,7 @@ from typing import Any
 from deploykit.converters._tensorflow_graph.rules import RULES
 from deploykit.core.registry import registry
 from deploykit.loading._contract import FORMATS
-from docs.tools import buys
+from docs.tools import buys, proved
 
 FOLDER = Path(__file__).parents[1] / "reference" / "generated"
 PROOFS = Path(__file__).parents[2] / "tests" / "proof" / "results.json"
@@ -101,6 +101,7 @@ _HEADS = {
     "formats": ["format", "name", "ending", "what it is"],
     "runtimes": ["runtime", "runs", "what it is", "good to know"],
     "converters": ["converter", "from", "to"],
+    "layouts": ["layout", "what it is", "formats", "proof"],
 }
 
 
@@ -123,6 +124,9 @@ def _cells(name: str, adapter: Any) -> Iterator[str]:
     yield _plain(adapter.help)
     if name == "runtimes":
         yield _plain(adapter.note)
+    if name == "layouts":
+        yield ", ".join(FORMATS.get(f).label for f in sorted(adapter.accepts)) if adapter.accepts else "any"
+        yield _plain(proved.layouts()[adapter.name])
 
 
 def _named(action: argparse.Action, formatter: argparse.HelpFormatter) -> str:

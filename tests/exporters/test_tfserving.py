@@ -74,6 +74,7 @@ def artifact(saved_model, tmp_path_factory):
     return export(saved_model, tmp_path_factory.mktemp("served") / "out", layout="tfserving", name="shoes")
 
 
+@pytest.mark.proves("tfserving", "schema", by="TensorFlow Serving's messages, and TensorFlow, which loads the model")
 def test_the_layout_is_the_one_tensorflow_serving_loads(artifact, saved_model, message):
     assert (artifact.path / "shoes" / "1" / "saved_model.pb").read_bytes() == (
         saved_model.path / "saved_model.pb"

@@ -108,6 +108,7 @@ def test_a_server_that_does_not_answer(artifact, url):
     assert f"No answer from {url}" in found.problems[0]
 
 
+@pytest.mark.proves("folder", "engine", by="deploykit serve")
 def test_a_server_is_asked_over_grpc(artifact, monkeypatch, tmp_path):
     tokens = Tokens()
     secret = tokens.add("all")

@@ -28,6 +28,7 @@ def triton():
     return servers.triton
 
 
+@pytest.mark.proves("triton", "engine", by="Triton 2.51")
 @pytest.mark.proof(
     "A folder of the layout `triton` is loaded, warmed up and gives the golden outputs", against="Triton"
 )

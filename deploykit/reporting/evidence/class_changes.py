@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.class_change import ClassChange
 from deploykit.core.contract import OutputMeaning
-from deploykit.core.errors import DatasetError
-from deploykit.core.result import Interval
+from deploykit.core.errors import CandidateError, DatasetError
 from deploykit.core.serial import Plain
 from deploykit.measuring.answers import answers, are_classes
 from deploykit.measuring.statistics import holm, paired_binary
@@ -17,35 +17,6 @@ from deploykit.reporting import numbers
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class ClassChange(Plain):
-    """One class.
-
-    Attributes:
-        index: Its index.
-        name: Its name; text from outside.
-        examples: How many examples it has.
-        before: Share of them that was answered rightly.
-        after: Share of them that is answered rightly now.
-        change: Paired difference of both shares with its 95 % interval, for this class alone.
-        better: Examples that are right now and were not.
-        worse: Examples that were right and are not now.
-        p_value: McNemar's exact test.
-        sure: Whether the difference stands after Holm's correction over all classes.
-    """
-
-    index: int
-    name: str
-    examples: int
-    before: float
-    after: float
-    change: Interval
-    better: int
-    worse: int
-    p_value: float
-    sure: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +124,18 @@ def compare(
     found = [replace(r, sure=s) for r, s in zip(rows, sure, strict=True)]
     found.sort(key=lambda r: (r.change.value, r.index))
     return ClassChanges(tuple(found), split, labels is not None, against)
+
+
+def rows_of(find: Callable[[], ClassChanges]) -> Callable[[], tuple[ClassChange, ...]]:
+    """A function that finds the rows, and none where answers are not classes or outputs are gone."""
+
+    def found() -> tuple[ClassChange, ...]:
+        try:
+            return find().rows
+        except (CandidateError, DatasetError):
+            return ()
+
+    return found
 
 
 def _shown(rows: Sequence[ClassChange]) -> str:

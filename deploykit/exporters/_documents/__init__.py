@@ -1,0 +1,1 @@
+"""What every artifact says of itself: a card for people, and a bill of materials for machines."""
