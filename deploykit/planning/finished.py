@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,8 @@ class Finished:
         if "error" in record:
             return None if record["error"]["type"] in _RETRY else from_json(record["error"])
         found = Built.from_json(record)
+        if step is None:  # the same content may have been read from another place, where something else lies now
+            found = replace(found, path=self.model.path)
         return found if self.path(found).exists() else None
 
     def path(self, built: Built) -> Path:

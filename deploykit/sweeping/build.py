@@ -64,18 +64,22 @@ class BuiltCandidate:
         return self.item.path
 
     def exportable(self) -> Exportable:
-        """For ``dk.export``."""
-        return self.item
+        """For ``dk.export``.
+
+        Raises:
+            ExportError: The file has changed since it was built.
+        """
+        return self.item.unchanged()
 
     def save(self, path: str | Path) -> Path:
         """Write just the model file (or folder); see ``Choice.save``."""
         from deploykit.exporters._export import save_file
 
-        return save_file(self.item, path)
+        return save_file(self.exportable(), path)
 
     def predict(self, x: Any) -> dict[str, NDArray[Any]]:
         """Outputs by name for raw examples, computed in a child process."""
-        return predict(self.item, x)
+        return predict(self.exportable(), x)
 
     def __repr__(self) -> str:
         return f"BuiltCandidate({describe(self.item.recipe)} on {self.item.target}, {self.size_bytes:,} bytes)"
@@ -139,7 +143,7 @@ def build(
         data = replace(data, contract=workshop.contract)
         item = Exportable(
             workshop.path(built), route.format, model.name, recipe, candidate, model, data,
-            check=workshop.examined.check,
+            check=workshop.examined.check, digest=built.digest if Path(built.path).is_absolute() else "",
         )  # fmt: skip
         return BuiltCandidate(item, built.size_bytes, built.compressed_bytes, notes)
     raise UnsupportedModelError(

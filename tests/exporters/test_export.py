@@ -16,7 +16,9 @@ from deploykit.exporters._export import export, save_file
 from deploykit.exporters._verify import verify
 from deploykit.loading._load import load
 from deploykit.measuring.exportable import Exportable
+from deploykit.sweeping.build import build
 from deploykit.testing.exporters import data_for, exportable
+from deploykit.testing.graphs import graph, node, value
 
 
 def row(label, format_name, status="measured"):
@@ -209,6 +211,26 @@ def test_int8_input_and_output_stay_within_the_limit(tmp_path):
     # One and a half steps of 1/256 in outputs between 0 and 1.
     assert 0.005 < artifact.manifest.tolerance < 0.1
     assert verify(artifact).difference == 0.0
+
+
+def test_the_file_that_was_read_is_exported_not_another_with_its_content(tmp_path):
+    """Two files with one content: what became of the first one later does not matter to the second."""
+    places = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        places.append(graph(tmp_path / name, *doubled("Add")))
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    first = build(load(places[0]), Recipe(), (x, None), target="onnxruntime")
+    graph(tmp_path / "one", *doubled("Mul"))
+    with pytest.raises(ExportError, match="has changed since it was measured"):
+        export(first, tmp_path / "first")
+    second = export(build(load(places[1]), Recipe(), (x, None), target="onnxruntime"), tmp_path / "second")
+    inputs, outputs = (load_arrays(second.path / n) for n in ("golden/inputs.npz", "golden/outputs.npz"))
+    np.testing.assert_array_equal(outputs["y"], 2 * inputs["x"])
+
+
+def doubled(operator):
+    return [node(operator, ["x", "x"], ["y"])], [value("x", "float32", "N", 4)], [value("y", "float32", "N", 4)]
 
 
 # -- just the file ------------------------------------------------------------------------------------------------

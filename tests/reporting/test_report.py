@@ -9,7 +9,7 @@ import pytest
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
-from deploykit.core.errors import CandidateError, GoalMissed, SettingError
+from deploykit.core.errors import CandidateError, ExportError, GoalMissed, SettingError
 from deploykit.core.result import Interval
 from deploykit.reporting.evidence import layers
 from deploykit.reporting.views import tradeoff
@@ -192,7 +192,10 @@ def test_a_notebook_with_thousands_of_candidates_stays_small(report):
     like = next(r for r in report.rows if r.key != report.baseline and r.status == "measured")
     slower = dataclasses.replace(
         like.measurement,
-        latency=dataclasses.replace(like.measurement.latency, speedup=Interval(0.2, 0.19, 0.21)),
+        # Steady times: how much of the picture is bars of intervals must not depend on how quiet the machine was.
+        latency=dataclasses.replace(
+            like.measurement.latency, p50_ms=Interval(0.5, 0.49, 0.51), speedup=Interval(0.2, 0.19, 0.21)
+        ),
         scores=(dataclasses.replace(like.measurement.score, drop=Interval(0.5, 0.4, 0.6)),),
     )
     many = [dataclasses.replace(like, key=f"k{i}", label=f"beaten {i}", measurement=slower) for i in range(2000)]
@@ -209,3 +212,16 @@ def test_the_text_says_what_was_left_out_and_why(report):
     shown = str(dataclasses.replace(report, facts={**report.facts, "left_out": given}))
     assert "left out: int8 on A and 2 more: no labels\n" in shown
     assert "left out" not in str(dataclasses.replace(report, facts={**report.facts, "left_out": []}))
+
+
+def test_an_original_that_has_changed_since_is_not_taken_for_it(report, tmp_path):
+    original = report.choice_for(report.baseline)
+    path = original.exportable().path
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content + b"\0")
+        with pytest.raises(ExportError, match="has changed since it was measured"):
+            dk.export(original, tmp_path / "out")
+    finally:
+        path.write_bytes(content)
+    assert original.exportable().path == path
