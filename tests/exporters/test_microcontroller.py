@@ -36,6 +36,7 @@ def test_tensors_that_do_not_live_at_the_same_time_share_memory():
     assert chain(16, 1600, 16, 800, 16).planned_bytes == 1616
 
 
+@pytest.mark.proves("microcontroller", "documentation", by="TensorFlow Lite Micro's list of operators")
 @pytest.mark.long(10)
 def test_the_plan_is_the_one_of_tensorflow_lite_micro(int8, float32):
     """Head of the arena of these files, as tflite-micro's recording allocator prints it; the proof asks it again."""
