@@ -75,12 +75,6 @@ def _members(root: Path) -> list[str]:
     return sorted(p.as_posix() for p in paths if not any(part in _LEFT_OUT or part[0] == "." for part in p.parts))
 
 
-def declared() -> list[tuple[str, str]]:
-    """What the wheel requires, as heads and values of its metadata."""
-    lines, _ = _of_checkout(Path(__file__).parents[2]) or _of_installation()
-    return [(head, value) for head, _, value in (line.partition(": ") for line in lines)]
-
-
 def _information(beside: Path) -> dict[str, str]:
     """The files of the metadata by name; ``beside`` is where the package lies."""
     lines, found = _of_checkout(beside) or _of_installation()

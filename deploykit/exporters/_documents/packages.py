@@ -69,7 +69,7 @@ def _applies(requirement: Requirement, extras: set[str]) -> bool:
 
 def _required(name: str) -> list[str]:
     if name == "deploykit":
-        return [text for head, text in _wheel.declared() if head == "Requires-Dist"]
+        return _wheel.server_requirements()
     try:
         return importlib.metadata.requires(name) or []
     except importlib.metadata.PackageNotFoundError:
