@@ -12,6 +12,8 @@ from deploykit.exporters._container.compose import write_compose
 from deploykit.exporters._container.constraints import constraints
 from deploykit.exporters._container.sizing import HOME, PORT, USER, Sizing
 from deploykit.exporters._contract import Draft
+from deploykit.exporters._documents.bill import BILL
+from deploykit.exporters._documents.card import CARD
 from deploykit.exporters._hosted import write_model, write_requirements
 from deploykit.exporters._served import python
 from deploykit.measuring.exportable import Exportable
@@ -50,7 +52,7 @@ def write_image(
 ) -> str:
     """Write the model, its requirements, ``lock.py``, ``Dockerfile``, ``.dockerignore`` and ``compose.yaml``.
 
-    Call it last, when all other files but the README are there: it lists what goes into the image.
+    Call it last, when all of the layout's other files but the README are there: it lists what goes into the image.
 
     Args:
         candidate: What is exported.
@@ -75,7 +77,7 @@ def write_image(
     (folder / "Dockerfile").write_text(text, encoding="utf-8")
     editable = (*EDITABLE, *also_editable)
     kept = [f for f in files_of(folder) if not any(fnmatchcase(f, pattern) for pattern in editable)]
-    own = sorted({MANIFEST, LOCK, "README.md", *kept})
+    own = sorted({MANIFEST, LOCK, "README.md", CARD, BILL, *kept})
     # Whatever else lies in the folder, keys for example, does not get into the image.
     ignored = ["**", *(f"!{name}" for name in own)]
     (folder / ".dockerignore").write_text("".join(f"{line}\n" for line in ignored), encoding="utf-8")
