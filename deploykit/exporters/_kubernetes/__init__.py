@@ -1,0 +1,1 @@
+"""Kubernetes objects: what the layouts for clusters share."""

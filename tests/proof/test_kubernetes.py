@@ -1,0 +1,50 @@
+"""What Kustomize and Helm make of the layouts for clusters, against the schemas that Kubernetes publishes."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from deploykit.exporters._export import export
+from deploykit.testing.exporters import exportable
+
+#: The oldest and the newest release that the objects are checked for.
+RELEASES = ("1.30", "1.37")
+
+
+@pytest.fixture(scope="session")
+def valid(packages):
+    """Checks a file with the schemas of releases of Kubernetes, and returns how many objects there are of each kind."""
+    run = packages("kubernetes-validate", "pyyaml")
+
+    def check(file):
+        found = [run("valid.py", "kubernetes", release, file) for release in RELEASES]
+        assert found[0] == found[1]
+        return found[0]
+
+    check.version = run.version("kubernetes-validate")
+    return check
+
+
+@pytest.mark.proves("kubernetes", "schema", by="Kustomize and the schemas of Kubernetes 1.30 and 1.37")
+@pytest.mark.proof(
+    "The overlays of the layout `kubernetes` are built, and all objects are valid",
+    against="Kustomize, the schemas of Kubernetes 1.30 and 1.37",
+)
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_kustomize_builds_the_overlays(overlay, valid, versions, tmp_path):
+    if (kubectl := shutil.which("kubectl")) is None:
+        pytest.skip("kubectl is not installed")
+    artifact = export(exportable("cnn_onnx", tmp_path), tmp_path / "out", layout="kubernetes")
+    place = artifact.path / "kubernetes" / "overlays" / overlay
+    built = subprocess.check_output([kubectl, "kustomize", place], text=True)
+    (tmp_path / "built.yaml").write_text(built)
+    kinds = ("Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy")
+    assert valid(tmp_path / "built.yaml") == dict.fromkeys(kinds, 1)
+    assert built.count(f"namespace: {overlay}\n") == 5
+    (tmp_path / "broken.yaml").write_text(built.replace("maxUnavailable: 0", "maxUnavailable: [0]"))
+    with pytest.raises(AssertionError, match="maxUnavailable"):
+        valid(tmp_path / "broken.yaml")
+    told = json.loads(subprocess.check_output([kubectl, "version", "--client", "-o", "json"], text=True))
+    versions(kustomize=told["kustomizeVersion"], kubernetes_validate=valid.version)
