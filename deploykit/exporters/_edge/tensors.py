@@ -79,6 +79,17 @@ class Fed:
         """How many values it has."""
         return math.prod(self.shape)
 
+    def table(self) -> tuple[list[int], list[int]]:
+        """For each value of the file the place of the raw value that it is made from, and its channel."""
+        import numpy as np
+
+        grid = np.indices(self.sizes).reshape(len(self.sizes), -1)
+        order = self.start + sum(
+            (row * stride for row, stride in zip(grid, self.strides, strict=True)), np.zeros(1, int)
+        )
+        channels = grid[self.channel] if self.channel >= 0 else np.zeros(self.count, int)
+        return np.broadcast_to(order, self.count).tolist(), channels.tolist()
+
     @property
     def gathers(self) -> bool:
         """Whether values change their places."""

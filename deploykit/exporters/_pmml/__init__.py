@@ -1,0 +1,1 @@
+"""PMML: dense networks as the markup language of statistical models has them."""
