@@ -1,5 +1,6 @@
 """Engines of PMML, against the files of its layout."""
 
+import itertools
 import json
 import shutil
 
@@ -24,7 +25,7 @@ def classifier(folder):
     sizes = [24, 16, 8, 3]
     weights = {}
     nodes, here = [node("Flatten", ["x"], ["flat"])], "flat"
-    for number, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (before, after) in enumerate(itertools.pairwise(sizes)):
         weights |= {f"w{number}": RNG.normal(0, 0.5, (before, after)), f"b{number}": RNG.normal(size=after)}
         nodes.append(node("Gemm", [here, f"w{number}", f"b{number}"], [f"h{number}"]))
         nodes.append(node(("Relu", "Sigmoid", "Softmax")[number], [f"h{number}"], [here := f"a{number}"]))

@@ -3,11 +3,12 @@
 import importlib.metadata
 import json
 import sys
+from pathlib import Path
 
 import pypmml
 from jpmml_evaluator import make_evaluator
 
-file, examples = sys.argv[1], json.load(open(sys.argv[2]))
+file, examples = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
 jpmml, other = make_evaluator(file).verify(), pypmml.Model.fromFile(file)
 answers = {
     "jpmml": [{k: v for k, v in jpmml.evaluate(e).items() if k.endswith(")")} for e in examples],
