@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from deploykit.core.space import Space
     from deploykit.data.dataset import Dataset
     from deploykit.data.preprocess import Preprocess
+    from deploykit.deploying._deploy import deploy
+    from deploykit.deploying._deployment import Deployment
     from deploykit.exporters._export import export
     from deploykit.exporters._verify import Verification, verify
     from deploykit.loading._load import load
@@ -57,6 +59,7 @@ __all__ = [
     "Contract",
     "Dataset",
     "DeploykitError",
+    "Deployment",
     "Diagnosis",
     "Examined",
     "GoalMissed",
@@ -86,6 +89,7 @@ __all__ = [
     "check_server",
     "clean",
     "compare_reports",
+    "deploy",
     "doctor",
     "errors",
     "examine",
@@ -111,6 +115,7 @@ _HOMES = {
     "Cleaned": "deploykit.sweeping.clean",
     "Contract": "deploykit.core.contract",
     "Dataset": "deploykit.data.dataset",
+    "Deployment": "deploykit.deploying._deployment",
     "DeploykitError": "deploykit.core.errors",
     "Diagnosis": "deploykit.measuring.doctor",
     "Examined": "deploykit.core.check",
@@ -140,6 +145,7 @@ _HOMES = {
     "check_server": "deploykit.serving._serve",
     "clean": "deploykit.sweeping.clean",
     "compare_reports": "deploykit.reporting.comparison",
+    "deploy": "deploykit.deploying._deploy",
     "doctor": "deploykit.measuring.doctor",
     "examine": "deploykit.planning.examination",
     "export": "deploykit.exporters._export",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deploykit.core.space import Refine
     from deploykit.data.reading import ClassCounts, Reading
     from deploykit.data.split import Split
+    from deploykit.deploying._deployment import DeployCommand
     from deploykit.loading._nodes import GraphNode, NodeWeight
     from deploykit.loading._weights import LayerWeights, TensorFacts
     from deploykit.measuring.doctor import RuntimeState
@@ -64,6 +65,7 @@ __all__ = [
     "ClassCounts",
     "Damage",
     "Decision",
+    "DeployCommand",
     "Device",
     "Expected",
     "Exportable",
@@ -134,6 +136,7 @@ _HOMES = {
     "ClassCounts": "deploykit.data.reading",
     "Damage": "deploykit.reporting.evidence.sensitivity_rows",
     "Decision": "deploykit.choosing.goals",
+    "DeployCommand": "deploykit.deploying._deployment",
     "Device": "deploykit.runtimes._contract",
     "Expected": "deploykit.planning.planned",
     "Exportable": "deploykit.measuring.exportable",

@@ -55,6 +55,7 @@ def test_adapters_are_named_after_their_files_and_only_they_are_public():
     """In a registry every file is an adapter or begins with an underscore."""
     for package, what in {
         "converters": "converter",
+        "deploying": "way of deploying",
         "engines": "engine",
         "exporters": "layout",
         "loading": "format",

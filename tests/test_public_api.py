@@ -21,6 +21,7 @@ PUBLIC = [
     "Contract",
     "Dataset",
     "DeploykitError",
+    "Deployment",
     "Diagnosis",
     "Examined",
     "GoalMissed",
@@ -50,6 +51,7 @@ PUBLIC = [
     "check_server",
     "clean",
     "compare_reports",
+    "deploy",
     "doctor",
     "errors",
     "examine",
@@ -72,7 +74,17 @@ HEAVY = {
     "ai_edge_litert", "numpy", "scipy", "pandas", "altair", "vl_convert", "h5py", "PIL", "psutil", "msgspec",
     "uvicorn", "httptools", "papermill", "netron", "ipywidgets", "IPython", "deploykit_widgets",
 }  # fmt: skip
-REGISTRIES = ("converters", "engines", "exporters", "loading", "metrics", "runtimes", "trackers", "transforms")
+REGISTRIES = (
+    "converters",
+    "deploying",
+    "engines",
+    "exporters",
+    "loading",
+    "metrics",
+    "runtimes",
+    "trackers",
+    "transforms",
+)
 
 
 def modules_loaded_by(code):
