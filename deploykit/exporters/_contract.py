@@ -105,6 +105,16 @@ class Exporter(Adapter):
             Path of the model in it, relative to ``folder``, with forward slashes.
         """
 
+    def describe(self, candidate: Exportable, manifest: Manifest, card: str, folder: Path) -> None:
+        """Write what holds the model card in the layout's own way, if there is such.
+
+        Args:
+            candidate: What is exported.
+            manifest: Of the artifact.
+            card: The model card, as Markdown.
+            folder: With the files that `write` has written, which may be changed.
+        """
+
     def ask(self, url: str, manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs of a running server of this layout, for ``deploykit verify --url``.
 

@@ -250,7 +250,9 @@ def _write(
         editable=_editable(exporter, files_of(folder)),
         license=licensed,
     )
-    (folder / CARD).write_text(card(chosen, draft, manifest), encoding="utf-8")
+    text = card(chosen, draft, manifest)
+    (folder / CARD).write_text(text, encoding="utf-8")
+    exporter.describe(chosen, manifest, text, folder)
     manifest = replace(manifest, files=_digests(folder))
     (folder / BILL).write_text(bill(manifest), encoding="utf-8")
     return replace(manifest, files=_digests(folder))
