@@ -264,6 +264,20 @@ class Artifact:
         return (self,) if adopted is None else tuple(map(self.signature, adopted.signatures))
 
     @property
+    def essential(self) -> Self:
+        """It with the digests of what is in the folders of its model and golden data alone.
+
+        A server of others may rewrite files that lie beside these folders, and add some. It alone, where its model has
+        no folder of its own: what the model refers to may be any file then.
+        """
+        manifest = self.manifest
+        own = {PurePosixPath(n).parts[0] for n in (manifest.model, manifest.golden_inputs, manifest.golden_outputs)}
+        if manifest.model in own:
+            return self
+        kept = {name: digest for name, digest in manifest.files.items() if PurePosixPath(name).parts[0] in own}
+        return replace(self, manifest=replace(manifest, files=kept))
+
+    @property
     def digest(self) -> str:
         """SHA-256 of what its manifest says, which includes the digests of all its other files.
 

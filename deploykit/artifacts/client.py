@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from deploykit.artifacts.wire import JSON_LENGTH, datatype, from_bytes, objects, to_bytes
+from deploykit.artifacts.wire import DTYPES, JSON_LENGTH, datatype, from_bytes, objects, to_bytes
 from deploykit.core.errors import RequestError, ServeError, SettingError
 
 if TYPE_CHECKING:
@@ -104,6 +104,15 @@ class Client:
         answer_headers, body = self._send("POST", path, head + data, headers)
         return _read_tensors(answer_headers.get(JSON_LENGTH), body)
 
+    def infer_json(self, model: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The same in JSON alone, for servers without binary tensors; errors as for `infer`."""
+        tensors = [
+            {"name": name, "shape": list(array.shape), "datatype": datatype(array), "data": array.ravel().tolist()}
+            for name, array in inputs.items()
+        ]
+        answer = self.post(f"/v2/models/{urllib.parse.quote(model)}/infer", {"inputs": tensors})
+        return {tensor["name"]: _typed(tensor) for tensor in answer["outputs"]}
+
     def _send(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
     ) -> tuple[http.client.HTTPMessage, bytes]:
@@ -160,17 +169,24 @@ def as_array(value: Any, spec: TensorSpec | None) -> NDArray[Any]:
     return cast if same else array
 
 
-def _read_tensors(json_length: str | None, body: bytes) -> dict[str, NDArray[Any]]:
+def _typed(tensor: Mapping[str, Any]) -> NDArray[Any]:
+    """An output whose values came in JSON, flat or nested."""
     import numpy as np
 
+    wire, data, shape = tensor["datatype"], tensor["data"], tensor["shape"]
+    if wire == "BYTES":
+        return objects(np.asarray(data, object).ravel().tolist()).reshape(shape)
+    return np.asarray(data, DTYPES.get(wire)).reshape(shape)
+
+
+def _read_tensors(json_length: str | None, body: bytes) -> dict[str, NDArray[Any]]:
     size = int(json_length) if json_length else len(body)
     position, found = size, {}
     for tensor in _parse(body[:size])["outputs"]:
         name, wire, shape = tensor["name"], tensor["datatype"], tensor["shape"]
         length = tensor.get("parameters", {}).get("binary_data_size")
         if length is None:
-            data = tensor["data"]
-            found[name] = (objects(data) if wire == "BYTES" else np.asarray(data)).reshape(shape)
+            found[name] = _typed(tensor)
             continue
         found[name] = from_bytes(body[position : position + length], wire, shape).copy()
         position += length

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Manifest
 from deploykit.artifacts.client import Client
-from deploykit.artifacts.grpc_client import connect
 from deploykit.core.errors import RequestError
 from deploykit.exporters._contract import Draft
 from deploykit.exporters._files import copy_model
+from deploykit.exporters._open_inference_client import infer
 from deploykit.exporters._wheel import write_wheel
 from deploykit.measuring.exportable import Exportable
 
@@ -41,17 +41,17 @@ def write_model(candidate: Exportable, draft: Draft, folder: Path, under: str = 
     return model
 
 
-def write_requirements(draft: Draft, folder: Path, also: Iterable[str] = ()) -> None:
-    """Write deploykit's wheel and ``requirements.txt``, which finds it wherever pip is started."""
-    write_wheel(folder)
+def write_requirements(draft: Draft, folder: Path, also: Iterable[str] = ()) -> str:
+    """Write deploykit's wheel and ``requirements.txt``, which finds it wherever pip is started; returns its name."""
+    wheel = write_wheel(folder)
     lines = ["--find-links .", *also, *draft.requirements]
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return wheel
 
 
 def ask_open_inference(url: str, manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
     """Outputs for raw examples by the Open Inference Protocol; see `Exporter.ask`."""
-    with connect(url, os.environ.get("DEPLOYKIT_TOKEN", "")) as client:
-        return client.infer(manifest.name, declared(manifest, inputs))
+    return infer(url, manifest.name, declared(manifest, inputs))
 
 
 def ask_json(

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Artifact
@@ -36,7 +35,7 @@ class HostedModel:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        artifact = _without_the_hosts(Artifact.open(folder))
+        artifact = Artifact.open(folder).essential
         self.name = artifact.manifest.name
         problems = artifact.problems()
         if not problems:
@@ -89,16 +88,6 @@ class _PythonModel:
 def _load_pyfunc(data_path: str) -> _PythonModel:
     """Open an artifact for MLflow, whose ``MLmodel`` names this module as the model's loader."""
     return _PythonModel(data_path)
-
-
-def _without_the_hosts(artifact: Artifact) -> Artifact:
-    """The artifact with the digests of what is in the folders of its model and golden data alone."""
-    manifest = artifact.manifest
-    own = {PurePosixPath(name).parts[0] for name in (manifest.model, manifest.golden_inputs, manifest.golden_outputs)}
-    if manifest.model in own:  # no folder of its own: what it refers to may be any file
-        return artifact
-    kept = {name: digest for name, digest in manifest.files.items() if PurePosixPath(name).parts[0] in own}
-    return replace(artifact, manifest=replace(manifest, files=kept))
 
 
 def _array(value: Any, spec: TensorSpec, real: str) -> NDArray[Any]:
