@@ -25,6 +25,7 @@ from deploykit.exporters._contract import EXPORTERS, Draft, Exporter
 from deploykit.exporters._documents.bill import BILL, bill
 from deploykit.exporters._documents.card import CARD, card
 from deploykit.exporters._files import copy_to, new_folder
+from deploykit.exporters._fitting import unfitting
 from deploykit.exporters._wheel import requirements
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.exportable import Exportable
@@ -147,19 +148,8 @@ def _exportable(candidate: Any) -> Exportable:
 
 
 def _check_layout(exporter: Exporter, chosen: Exportable) -> None:
-    reason = exporter.refuses(chosen.format)
-    if not reason:
-        return
-    fitting = [r for r in chosen.alternatives if r.status == "measured" and r.format and not exporter.refuses(r.format)]
-    if fitting:
-        best = fitting[0]
-        remedy = (
-            f"the best candidate that fits it is {best.label!r} on {best.candidate.target} (key {best.key}): "
-            f"report.best(layout={exporter.name!r}); or export this one with layout='folder'."
-        )
-    else:
-        remedy = "no candidate of this report fits it; export with layout='folder'."
-    raise ExportError(f"{reason}.", remedy=remedy)
+    if reason := exporter.refuses(chosen.format):
+        raise unfitting(chosen, exporter.name, reason, lambda name: not exporter.refuses(name))
 
 
 def _served_name(default: str, name: str | None) -> str:

@@ -94,6 +94,15 @@ def test_kubernetes_pushes_where_there_is_a_registry_and_says_so_where_not(made)
     assert lines(shown)[-1].endswith("overlays/staging")
 
 
+def test_kserve_builds_no_image_where_triton_runs_the_model(made):
+    own = dk.deploy(made("kserve", image="registry.example.com/small:1"), "kserve")
+    assert lines(own)[1:] == [
+        "docker build --tag registry.example.com/small:1 .", "docker push registry.example.com/small:1",
+        "kubectl apply --filename kserve/inferenceservice.yaml",
+    ]  # fmt: skip
+    assert lines(dk.deploy(made("kserve", runtime="triton"), "kserve")) == lines(own)[-1:]
+
+
 def test_it_runs_the_commands_in_the_folder_when_that_is_asked_for(made, tools):
     artifact = made("kubernetes", image="registry.example.com/small:1")
     (artifact.path / "requirements.lock").write_text("")

@@ -46,6 +46,7 @@ def packages():
         run.version = lambda name: next(
             d.version for d in importlib.metadata.distributions(path=[str(folder)]) if d.name.lower() == name
         )
+        run.folder = folder
         return run
 
     return install

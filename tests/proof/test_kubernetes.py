@@ -48,3 +48,25 @@ def test_kustomize_builds_the_overlays(overlay, valid, versions, tmp_path):
         valid(tmp_path / "broken.yaml")
     told = json.loads(subprocess.check_output([kubectl, "version", "--client", "-o", "json"], text=True))
     versions(kustomize=told["kustomizeVersion"], kubernetes_validate=valid.version)
+
+
+@pytest.mark.proves("kserve", "schema", by="the types of KServe's SDK 0.21")
+@pytest.mark.proof("The InferenceService of the layout `kserve` is one by the types of KServe", against="KServe's SDK")
+@pytest.mark.parametrize("runtime", ["deploykit", "triton"])
+def test_an_inference_service_is_one(runtime, packages, versions, tmp_path):
+    parameters = {"runtime": runtime, "canary_percent": 10}
+    artifact = export(exportable("cnn_onnx", tmp_path), tmp_path / "out", layout="kserve", parameters=parameters)
+    file = artifact.path / "kserve" / "inferenceservice.yaml"
+    sdk = packages("kserve", dependencies=False)  # without its model server
+    run = packages("kubernetes==33.1.0")  # of 2025, as the SDK's types: later ones are made otherwise
+    found = run("kserve_types.py", sdk.folder, file)
+    if runtime == "triton":
+        assert found["written"]["spec"]["predictor"]["model"].pop("name") == ""  # a default of the SDK
+    assert found["given"] == found["written"]
+    (tmp_path / "broken.yaml").write_text(file.read_text("utf-8").replace("canaryTrafficPercent", "canaryPercent"))
+    broken = run("kserve_types.py", sdk.folder, tmp_path / "broken.yaml")
+    assert broken["given"] != broken["written"]
+    (tmp_path / "worse.yaml").write_text(file.read_text("utf-8").replace("scaleTarget: 4", "scaleTarget: many"))
+    with pytest.raises(AssertionError, match="many"):
+        run("kserve_types.py", sdk.folder, tmp_path / "worse.yaml")
+    versions(kserve=sdk.version("kserve"))

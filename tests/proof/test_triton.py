@@ -50,3 +50,21 @@ def test_triton_serves_the_folder(kind, triton, versions, tmp_path):
     assert metadata["name"] == "triton"
     log = (tmp_path / "triton.log").read_text("utf-8", "replace")
     assert "golden 3" in log
+
+
+@pytest.mark.proves("kserve", "engine", by="Triton 2.51 (runtime=triton), without KServe")
+@pytest.mark.proof(
+    "The repository of the layout `kserve` is served by Triton, and `deploykit verify --url` passes", against="Triton"
+)
+def test_triton_serves_the_repository(triton, versions, tmp_path):
+    artifact = export(
+        exportable("cnn_onnx", tmp_path), tmp_path / "out", layout="kserve", name="shown",
+        parameters={"runtime": "triton"},
+    )  # fmt: skip
+    repository = tmp_path / "models"
+    shutil.copytree(artifact.path / "shown", repository / "shown")
+    with triton(repository, "shown", tmp_path) as running:
+        found = verify(artifact, url=f"http://127.0.0.1:{running.port}")
+        assert found.ok, found
+        with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/v2") as answer:
+            versions(triton=json.load(answer)["version"])
