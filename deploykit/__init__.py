@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from deploykit.reporting.report import Choice, Report
     from deploykit.serving._prepare import ServerCheck
     from deploykit.serving._serve import check_server, serve
+    from deploykit.serving.capacity.plan import Capacity
+    from deploykit.serving.capacity.run import capacity
     from deploykit.serving.server import Server
     from deploykit.serving.splits import Split
     from deploykit.serving.tuning.run import tune
@@ -54,6 +56,7 @@ __all__ = [
     "Artifact",
     "BuiltCandidate",
     "Candidate",
+    "Capacity",
     "Choice",
     "Cleaned",
     "Contract",
@@ -85,6 +88,7 @@ __all__ = [
     "Workbench",
     "__version__",
     "build",
+    "capacity",
     "check_parameters",
     "check_server",
     "clean",
@@ -111,6 +115,7 @@ _HOMES = {
     "Artifact": "deploykit.artifacts.artifact",
     "BuiltCandidate": "deploykit.sweeping.build",
     "Candidate": "deploykit.core.candidate",
+    "Capacity": "deploykit.serving.capacity.plan",
     "Choice": "deploykit.reporting.report",
     "Cleaned": "deploykit.sweeping.clean",
     "Contract": "deploykit.core.contract",
@@ -141,6 +146,7 @@ _HOMES = {
     "Verification": "deploykit.exporters._verify",
     "Workbench": "deploykit_widgets",
     "build": "deploykit.sweeping.build",
+    "capacity": "deploykit.serving.capacity.run",
     "check_parameters": "deploykit.core.settings.notebook",
     "check_server": "deploykit.serving._serve",
     "clean": "deploykit.sweeping.clean",

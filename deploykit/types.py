@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from deploykit.reporting.evidence.why import LayerCost, Why
     from deploykit.reporting.verdict import Verdict
     from deploykit.runtimes._contract import Device
+    from deploykit.serving.capacity.measured import MeasuredWorker
+    from deploykit.serving.capacity.plan import LoadPoint
+    from deploykit.serving.capacity.queueing import WorkerSpeed
     from deploykit.serving.traffic import Traffic
     from deploykit.serving.tuning.grid import TuningGrid, TuningPoint
     from deploykit.serving.tuning.rows import TuningRow
@@ -88,8 +91,10 @@ __all__ = [
     "LayerWeights",
     "LeftOut",
     "Level",
+    "LoadPoint",
     "Logged",
     "Manifest",
+    "MeasuredWorker",
     "Measurement",
     "NodeDiff",
     "NodeWeight",
@@ -122,6 +127,7 @@ __all__ = [
     "Verdict",
     "Weights",
     "Why",
+    "WorkerSpeed",
 ]
 
 _HOMES = {
@@ -187,6 +193,9 @@ _HOMES = {
     "TensorFacts": "deploykit.loading._weights",
     "TensorSpec": "deploykit.core.model",
     "Traffic": "deploykit.serving.traffic",
+    "LoadPoint": "deploykit.serving.capacity.plan",
+    "MeasuredWorker": "deploykit.serving.capacity.measured",
+    "WorkerSpeed": "deploykit.serving.capacity.queueing",
     "TuningGrid": "deploykit.serving.tuning.grid",
     "TuningPoint": "deploykit.serving.tuning.grid",
     "TuningRow": "deploykit.serving.tuning.rows",

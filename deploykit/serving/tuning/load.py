@@ -10,12 +10,15 @@ from __future__ import annotations
 import array
 import asyncio
 import base64
+import collections
 import contextlib
 import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
+from random import Random
 from typing import Any
 
 from deploykit.core.serial import dump, parse
@@ -24,6 +27,10 @@ from deploykit.serving.processes.worker import new_loop
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)")
 #: Most bytes of an answer that says what went wrong.
 _SHOWN = 300
+#: Connections of requests that do not wait for each other, and how many may be due besides.
+_CONNECTIONS, _MOST_WAITING = 64, 20_000
+#: How long answers are waited for at the end.
+_PATIENCE_S = 10.0
 
 
 def main() -> None:
@@ -35,7 +42,8 @@ def main() -> None:
     loop = new_loop()
     for line in sys.stdin.buffer:
         try:
-            answer = loop.run_until_complete(drive(requests, **parse(line)))
+            order = parse(line)
+            answer = loop.run_until_complete((arrive if "rate" in order else drive)(requests, **order))
         except Exception as error:
             answer = {"error": " ".join(str(error).split()) or type(error).__name__}
         sys.stdout.buffer.write(dump(answer) + b"\n")
@@ -84,6 +92,130 @@ async def drive(
     }
 
 
+async def arrive(
+    requests: list[bytes], host: str, port: int, rate: float, seed: int, settle: float, seconds: float
+) -> dict[str, Any]:
+    """Send requests at random times (a Poisson process), whether or not earlier ones are answered.
+
+    It takes a whole core: timers are too coarse for times that are microseconds apart.
+
+    Args:
+        requests: Whole requests, sent in turns.
+        host: Address of the server.
+        port: Its port.
+        rate: Requests a second.
+        seed: Of the times.
+        settle: Time before measuring begins.
+        seconds: Time that is measured.
+
+    Returns:
+        As of `drive`. A time counts from when a request was due, so that none is left out because the sender was late.
+
+    Raises:
+        RuntimeError: The server refuses a request, or so many wait that no connection is left.
+    """
+    loop = asyncio.get_running_loop()
+    random = Random(seed)
+    idle: list[_Call] = []
+    every: list[_Call] = []
+    waiting: collections.deque[float] = collections.deque()
+    times = array.array("f")
+    failed: list[str] = []
+    begin = time.monotonic() + settle
+    end = begin + seconds
+    sent = 0
+
+    def answered(call: _Call, due: float) -> None:
+        if begin <= due < end:
+            times.append(time.monotonic() - due)
+        if waiting:
+            call.send(requests[sent % len(requests)], waiting.popleft())
+        else:
+            idle.append(call)
+
+    async def more() -> None:
+        call = _Call(answered, failed.append)
+        every.append(call)
+        await loop.create_connection(partial(_itself, call), host, port)
+        idle.append(call)
+
+    cpu, clock = time.process_time(), time.monotonic()
+    try:
+        for _ in range(_CONNECTIONS):
+            await more()
+        due = time.monotonic()
+        while due < end and not failed:
+            if time.monotonic() < due:
+                await asyncio.sleep(0)
+                continue
+            if idle:
+                idle.pop().send(requests[sent % len(requests)], due)
+            elif len(waiting) < _MOST_WAITING:
+                waiting.append(due)
+            else:
+                raise RuntimeError(f"{_MOST_WAITING:,} requests wait: the server cannot do {rate:,.0f} a second")
+            sent += 1
+            due += random.expovariate(rate)
+        while len(idle) < len(every) and not failed and time.monotonic() < end + _PATIENCE_S:
+            await asyncio.sleep(0.001)
+    finally:
+        for call in every:
+            call.close()
+    if failed:
+        raise RuntimeError(failed[0])
+    cpu, clock = time.process_time() - cpu, time.monotonic() - clock
+    return {"sent": sent, "times": base64.b64encode(times.tobytes()).decode(), "cpu": cpu / clock}
+
+
+class _Call(asyncio.Protocol):
+    """A connection with one request at a time."""
+
+    def __init__(self, answered: Callable[[_Call, float], None], failed: Callable[[str], None]) -> None:
+        self._answered, self._failed = answered, failed
+        self._transport: Any = None
+        self._due = 0.0
+        self._answer = b""
+        self._closed = False
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def send(self, request: bytes, due: float) -> None:
+        self._due = due
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._answer = answer = self._answer + data if self._answer else data
+        if not (length := _whole(answer)):
+            return
+        if b" 200 " not in answer[:20]:
+            self._failed(answer[9:12].decode("latin-1") + " " + answer[length:][:_SHOWN].decode(errors="replace"))
+        self._answer = b""
+        self._answered(self, self._due)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._closed:
+            self._failed(f"the connection was closed: {error or 'without an answer'}")
+
+    def close(self) -> None:
+        self._closed = True
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _whole(answer: bytes) -> int:
+    """Length of the head of an answer that is all there; 0 if it is not."""
+    head = answer.find(b"\r\n\r\n")
+    if head < 0:
+        return 0
+    length = _LENGTH.search(answer, 0, head)
+    return head + 4 if length and len(answer) >= head + 4 + int(length[1]) else 0
+
+
+def _itself(call: _Call) -> _Call:
+    return call
+
+
 def _same(connection: _Connection) -> _Connection:
     return connection
 
@@ -114,14 +246,10 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._answer = answer = self._answer + data if self._answer else data
-        head = answer.find(b"\r\n\r\n")
-        if head < 0:
-            return
-        length = _LENGTH.search(answer, 0, head)
-        if length is None or len(answer) < head + 4 + int(length[1]):
+        if not (length := _whole(answer)):
             return
         if b" 200 " not in answer[:20]:
-            self._fail(answer[9:12].decode("latin-1") + " " + answer[head + 4 :][:_SHOWN].decode(errors="replace"))
+            self._fail(answer[9:12].decode("latin-1") + " " + answer[length:][:_SHOWN].decode(errors="replace"))
             return
         self._answer = b""
         if self._began >= self._begin:

@@ -6,7 +6,6 @@ opened again in each round, since which worker gets one is up to chance.
 
 from __future__ import annotations
 
-import array
 import base64
 import contextlib
 import os
@@ -18,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core.errors import ServeError
@@ -29,6 +28,10 @@ from deploykit.serving import meter, traffic
 from deploykit.serving._serve import serve
 from deploykit.serving.server import Server
 from deploykit.serving.tuning.grid import TuningPoint
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: Longest time before a round is measured: connections are new, and so may be the server.
 _SETTLE_S, _SETTLE_NEW_S = 0.2, 0.7
@@ -144,7 +147,7 @@ class Bench:
         found: list[Round] = []
         sent = 0
         for _ in range(rounds):
-            one, more = self._round(server, point.concurrency, found[-1].rate if found else 0.0)
+            one, more, _ = self._round(server, point.concurrency, found[-1].rate if found else 0.0)
             found.append(one)
             sent += more
         return found, _inside(server, before, sent)
@@ -159,7 +162,33 @@ class Bench:
         Raises:
             DeploykitError: The server did not start, or did not answer.
         """
-        return self._round(self._server(point), point.concurrency, rate)[0]
+        return self.timed(point, rate)[0]
+
+    def timed(self, point: TuningPoint, rate: float) -> tuple[Round, NDArray[np.float32]]:
+        """As `once`, with the times of the requests, seconds."""
+        found, _, times = self._round(self._server(point), point.concurrency, rate)
+        return found, times
+
+    def arriving(self, point: TuningPoint, rate: float, seconds: float, seed: int) -> NDArray[np.float32]:
+        """Times of requests that arrive at random, whether or not others are answered, seconds.
+
+        Args:
+            point: Which server; its number of connections is not used.
+            rate: Requests a second.
+            seconds: How long they arrive.
+            seed: Of the times of arrival.
+
+        Raises:
+            DeploykitError: The server did not start, or did not answer.
+        """
+        server, (sender, *_) = self._server(point), self._senders
+        self._new.discard(server)
+        sender.order(server.port, _SETTLE_NEW_S, seconds, rate=rate, seed=seed)
+        return _times([self._answer(sender, _SETTLE_NEW_S + seconds)], server)
+
+    def memory(self, point: TuningPoint) -> int:
+        """Resident memory of a point's server, bytes."""
+        return _memory(self._server(point))
 
     def _server(self, point: TuningPoint) -> Server:
         key = point.source, point.settings
@@ -168,7 +197,7 @@ class Bench:
             self._new.add(server)
         return self._servers[key]
 
-    def _round(self, server: Server, connections: int, rate: float) -> tuple[Round, int]:
+    def _round(self, server: Server, connections: int, rate: float) -> tuple[Round, int, NDArray[np.float32]]:
         seconds = min(max(self._seconds, _ENOUGH / rate), _LONGEST * self._seconds) if rate else self._seconds
         settle = min(_SETTLE_NEW_S, 1.4 * self._seconds) if server in self._new else min(_SETTLE_S, 0.4 * self._seconds)
         self._new.discard(server)
@@ -176,34 +205,46 @@ class Bench:
         before = _cpu_seconds(server)
         shares = [connections // len(senders) + (i < connections % len(senders)) for i in range(len(senders))]
         for i, (sender, share) in enumerate(zip(senders, shares, strict=True)):
-            sender.order(server.port, share, sum(shares[:i]), settle, seconds)
+            sender.order(server.port, settle, seconds, connections=share, first=sum(shares[:i]))
+        answers = [self._answer(sender, settle + seconds) for sender in senders]
+        times = _times(answers, server)
+        sent = sum(answer["sent"] for answer in answers)
+        cpu = (_cpu_seconds(server) - before) / sent * 1e6
+        return _round(times, connections, seconds, max(a["cpu"] for a in answers), cpu), sent, times
+
+    def _answer(self, sender: _Sender, seconds: float) -> dict[str, Any]:
+        """What a sender says; all of them begin afresh if one is stuck."""
         try:
-            answers = [sender.answer(settle + seconds) for sender in senders]
+            return sender.answer(seconds)
         except ServeError:
             self._end_senders()
             self._start_senders()
             raise
-        if said := next((a["error"] for a in answers if "error" in a), ""):
-            raise ServeError(
-                f"The server did not answer a request: {said}.", remedy="see the server's log.", log=str(server.log)
-            )
-        times = array.array("f")
-        for answer in answers:
-            times.frombytes(base64.b64decode(answer["times"]))
-        sent = sum(answer["sent"] for answer in answers)
-        cpu = (_cpu_seconds(server) - before) / sent * 1e6
-        return _round(times, connections, seconds, max(a["cpu"] for a in answers), cpu), sent
 
 
-def _round(times: array.array[float], connections: int, seconds: float, sender_cpu: float, cpu_us: float) -> Round:
+def _times(answers: Sequence[Mapping[str, Any]], server: Server) -> NDArray[np.float32]:
+    """Times of all senders, seconds.
+
+    Raises:
+        ServeError: The server did not answer one of them.
+    """
+    import numpy as np
+
+    if said := next((a["error"] for a in answers if "error" in a), ""):
+        raise ServeError(
+            f"The server did not answer a request: {said}.", remedy="see the server's log.", log=str(server.log)
+        )
+    return np.concatenate([np.frombuffer(base64.b64decode(answer["times"]), np.float32) for answer in answers])
+
+
+def _round(taken: NDArray[np.float32], connections: int, seconds: float, sender_cpu: float, cpu_us: float) -> Round:
     """The round in numbers; by Little's law where too few requests begin in its time to be counted."""
     import numpy as np
 
-    taken = np.frombuffer(times, np.float32)
     p50, p99 = np.percentile(taken, (50, 99)) * 1000
-    counted = len(times) >= _COUNTABLE * connections
-    rate = len(times) / seconds if counted else connections / float(taken.mean())
-    return Round(rate, float(p50), float(p99), len(times), sender_cpu, cpu_us)
+    counted = len(taken) >= _COUNTABLE * connections
+    rate = len(taken) / seconds if counted else connections / float(taken.mean())
+    return Round(rate, float(p50), float(p99), len(taken), sender_cpu, cpu_us)
 
 
 def _cores_to_send() -> list[int | None]:
@@ -245,8 +286,6 @@ def _counted(server: Server) -> dict[tuple[str, ...], tuple[int, int]]:
 
 
 def _inside(server: Server, before: Mapping[tuple[str, ...], tuple[int, int]], sent: int) -> Inside:
-    import psutil
-
     deadline = time.monotonic() + _COUNTED_S
     while True:
         now = _counted(server)
@@ -255,15 +294,22 @@ def _inside(server: Server, before: Mapping[tuple[str, ...], tuple[int, int]], s
         time.sleep(0.05)
     stages = {stage: _more(before, now, "seconds", stage) for stage in meter.STAGES}
     examples, batches = _more(before, now, "examples")
+    return Inside(
+        {stage: total / count / 1e6 for stage, (total, count) in stages.items() if count},
+        examples / batches if batches else 1.0,
+        _memory(server),
+    )
+
+
+def _memory(server: Server) -> int:
+    """Resident memory of all workers, bytes."""
+    import psutil
+
     memory = 0
     for pid in server.pids:
         with contextlib.suppress(psutil.Error):
             memory += psutil.Process(pid).memory_info().rss
-    return Inside(
-        {stage: total / count / 1e6 for stage, (total, count) in stages.items() if count},
-        examples / batches if batches else 1.0,
-        memory,
-    )
+    return memory
 
 
 def _more(before: Mapping[Any, tuple[int, int]], now: Mapping[Any, tuple[int, int]], *key: str) -> tuple[int, int]:
@@ -290,18 +336,9 @@ class _Sender:
         )
         self._say([base64.b64encode(request).decode() for request in requests])
 
-    def order(self, port: int, connections: int, first: int, settle: float, seconds: float) -> None:
-        """Have it send; does not wait."""
-        self._say(
-            {
-                "host": "127.0.0.1",
-                "port": port,
-                "connections": connections,
-                "first": first,
-                "settle": settle,
-                "seconds": seconds,
-            }
-        )
+    def order(self, port: int, settle: float, seconds: float, **how: float) -> None:
+        """Have it send; does not wait. ``how``: further arguments of the load's ``drive`` or ``arrive``."""
+        self._say({"host": "127.0.0.1", "port": port, "settle": settle, "seconds": seconds, **how})
 
     def answer(self, seconds: float) -> dict[str, Any]:
         """What it says at the end.

@@ -1,9 +1,9 @@
 """What a round says of the requests in it."""
 
-import array
 import asyncio
 import base64
 
+import numpy as np
 import pytest
 
 from deploykit.serving.tuning.load import drive
@@ -11,7 +11,7 @@ from deploykit.serving.tuning.measuring import _round
 
 
 def test_the_rate_is_counted_where_there_are_many_requests():
-    found = _round(array.array("f", [0.001] * 990 + [0.1] * 10), 4, 0.5, 0.3, 120.0)
+    found = _round(np.array([0.001] * 990 + [0.1] * 10, np.float32), 4, 0.5, 0.3, 120.0)
     assert found.rate == 2000.0
     assert (found.requests, found.sender_cpu, found.cpu_us) == (1000, 0.3, 120.0)
     assert found.p50_ms == pytest.approx(1.0)
@@ -20,7 +20,7 @@ def test_the_rate_is_counted_where_there_are_many_requests():
 
 def test_the_rate_follows_from_the_times_where_there_are_few_requests():
     """Two connections, each answered in two seconds, make one request per second, however short the round."""
-    assert _round(array.array("f", [2.0, 2.0]), 2, 0.5, 0.0, 0.0).rate == pytest.approx(1.0)
+    assert _round(np.array([2.0, 2.0], np.float32), 2, 0.5, 0.0, 0.0).rate == pytest.approx(1.0)
 
 
 async def _answering(handle, **options):
@@ -55,8 +55,7 @@ def answer(status, body, *, after=0):
 def test_each_answer_is_followed_by_the_next_request(pieces):
     run = _answering(answer(200, b"{}", after=pieces), connections=3, first=0, settle=0.0, seconds=0.1)
     found = asyncio.run(run)
-    times = array.array("f")
-    times.frombytes(base64.b64decode(found["times"]))
+    times = np.frombuffer(base64.b64decode(found["times"]), np.float32)
     assert len(times) == found["sent"] >= 3
     assert min(times) > 0
 
