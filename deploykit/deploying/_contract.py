@@ -64,21 +64,30 @@ class Way(Adapter):
 
 
 def image_of(artifact: Artifact) -> str:
-    """The name of an artifact's image, as its compose file says it.
+    """The name of an artifact's image, as its compose file says it."""
+    return said(artifact, "compose.yaml", "services", "model", "image")
+
+
+def said(artifact: Artifact, name: str, *keys: str) -> str:
+    """A text in a YAML file of an artifact, which may have been changed since the export.
+
+    Args:
+        artifact: The artifact.
+        name: The file, relative to its folder.
+        keys: Where the text is.
 
     Raises:
-        ExportError: The compose file cannot be read or names none.
+        ExportError: The file cannot be read or has no such text.
     """
     yaml = require("yaml", "")
-    file = artifact.path / "compose.yaml"
+    file = artifact.path / name
     try:
-        content = yaml.safe_load(read_small(file, _MOST_BYTES, "the compose file", ExportError))
-        image = content["services"]["model"]["image"]
+        content = yaml.safe_load(read_small(file, _MOST_BYTES, name, ExportError))
+        for key in keys:
+            content = content[key]
     except (yaml.YAMLError, KeyError, TypeError, RecursionError) as error:
-        raise ExportError(
-            f"{file} names no image of a service 'model'.", remedy="put it back, or export again."
-        ) from error
-    return str(image)
+        raise ExportError(f"{file} has no {'.'.join(keys)}.", remedy="put it back, or export again.") from error
+    return str(content)
 
 
 def build(artifact: Artifact, image: str) -> tuple[DeployCommand, ...]:

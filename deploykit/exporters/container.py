@@ -52,7 +52,7 @@ class Container(Exporter):
         """Write the model, requirements, ``lock.py``, ``Dockerfile``, ``compose.yaml`` and ``README.md``.
 
         Raises:
-            SettingError: The image's name is none, or the memory is less than the model takes.
+            SettingError: The image's name is unusable, or the memory is less than the model takes.
             ExportError: The model's name cannot become that of a container.
         """
         sized = sizing(candidate, draft)

@@ -64,8 +64,8 @@ class Kubernetes(Exporter):
         """Write what the layout ``container`` does, and ``kubernetes/base`` and ``kubernetes/overlays``.
 
         Raises:
-            SettingError: The image's name is none, the memory is less than the model takes, or the most replicas are
-                less than the fewest.
+            SettingError: The image's name is unusable, the memory is less than the model takes, or the most replicas
+                are less than the fewest.
             ExportError: The model's name cannot become one of Kubernetes'.
         """
         sized, (least, most) = sizing(candidate, draft), replicas(draft)

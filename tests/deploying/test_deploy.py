@@ -76,7 +76,7 @@ def test_a_changed_compose_file_counts(made):
     file.write_text(text.replace("image: small:", "image: other:"))
     assert "docker build --tag other:" in str(dk.deploy(artifact, "docker"))
     file.write_text("services: []\n")
-    with pytest.raises(ExportError, match="names no image of a service 'model'"):
+    with pytest.raises(ExportError, match=r"compose\.yaml has no services\.model\.image\. Remedy: put it back"):
         dk.deploy(artifact, "docker")
 
 
@@ -101,6 +101,17 @@ def test_kserve_builds_no_image_where_triton_runs_the_model(made):
         "kubectl apply --filename kserve/inferenceservice.yaml",
     ]  # fmt: skip
     assert lines(dk.deploy(made("kserve", runtime="triton"), "kserve")) == lines(own)[-1:]
+
+
+def test_helm_installs_the_chart_under_its_name(made):
+    artifact = made("helm", image="registry.example.com/small:1")
+    shown = dk.deploy(artifact, "helm")
+    assert lines(shown)[2:] == ["docker push registry.example.com/small:1", "helm upgrade --install small chart"]
+    named = dk.deploy(artifact, "helm", parameters={"release": "demo", "namespace": "prod"})
+    assert lines(named)[-1] == "helm upgrade --install demo chart --namespace prod"
+    for parameters in ({"release": "--debug"}, {"namespace": "a b"}):
+        with pytest.raises(SettingError, match="is not a name of Kubernetes"):
+            dk.deploy(artifact, "helm", parameters=parameters)
 
 
 def test_it_runs_the_commands_in_the_folder_when_that_is_asked_for(made, tools):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
 from deploykit.exporters._export import export
 from deploykit.testing.exporters import exportable
@@ -70,3 +71,44 @@ def test_an_inference_service_is_one(runtime, packages, versions, tmp_path):
     with pytest.raises(AssertionError, match="many"):
         run("kserve_types.py", sdk.folder, tmp_path / "worse.yaml")
     versions(kserve=sdk.version("kserve"))
+
+
+@pytest.mark.proves("helm", "schema", by="Helm 4.2 and the schemas of Kubernetes 1.30 and 1.37")
+@pytest.mark.proof(
+    "The chart of the layout `helm` is rendered by Helm's own library, and all objects are valid",
+    against="Helm, the schemas of Kubernetes 1.30 and 1.37",
+)
+def test_helm_renders_the_chart(packages, valid, versions, tmp_path):
+    artifact = export(exportable("cnn_onnx", tmp_path), tmp_path / "out", layout="helm")
+    helm = packages("helm-python-sdk")
+
+    def render(**values):
+        return helm("helm_chart.py", artifact.path / "chart", json.dumps(values))
+
+    def objects(found):
+        texts = [text for name, text in found["rendered"].items() if not name.endswith("NOTES.txt")]
+        (tmp_path / "rendered.yaml").write_text("\n---\n".join(texts))
+        return [one for one in yaml.safe_load_all((tmp_path / "rendered.yaml").read_text("utf-8")) if one]
+
+    plain = render()
+    assert plain["lint"]["errors"] == []
+    made = {one["kind"]: one for one in objects(plain)}
+    kinds = ("Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy")
+    assert valid(tmp_path / "rendered.yaml") == dict.fromkeys(kinds, 1)
+    labels = made["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert made["Service"]["spec"]["selector"].items() <= labels.items()
+    assert made["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert made["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == made["Deployment"]["metadata"]["name"]
+    few = render(
+        autoscaling={"enabled": False}, networkPolicy={"enabled": False}, podDisruptionBudget={"enabled": False},
+        replicas=4, image={"digest": f"sha256:{'0' * 64}"}, nodeSelector={"disk": "ssd: {{ fast }}"},
+    )  # fmt: skip
+    made = {one["kind"]: one for one in objects(few)}
+    assert valid(tmp_path / "rendered.yaml") == {"Deployment": 1, "Service": 1}
+    pod = made["Deployment"]["spec"]["template"]["spec"]
+    assert made["Deployment"]["spec"]["replicas"] == 4
+    assert pod["containers"][0]["image"].endswith("@sha256:" + "0" * 64)
+    assert pod["nodeSelector"] == {"disk": "ssd: {{ fast }}"}
+    assert "got string, want integer" in render(replicas="many")["error"]
+    assert "additional properties 'replica' not allowed" in render(replica=1)["error"]
+    versions(helm=plain["version"], kubernetes_validate=valid.version)

@@ -28,7 +28,7 @@ def kubernetes(files):
     version, *files = files
     found = collections.Counter()
     for file in files:
-        for document in yaml.safe_load_all(Path(file).read_text("utf-8")):
+        for document in filter(None, yaml.safe_load_all(Path(file).read_text("utf-8"))):
             kubernetes_validate.validate(document, version, strict=True)
             found[document["kind"]] += 1
     return dict(found)
