@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Manifest
-from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.exporters._contract import Draft, Exporter
 from deploykit.exporters._hosted import ask_json, write_model, write_requirements
 from deploykit.exporters._texts import readme
+from deploykit.exporters._yaml import write_yaml
 from deploykit.measuring.exportable import Exportable
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ class BentoML(Exporter):
                 "lock_packages": False,
             },
         }
-        text = require("yaml").safe_dump(build, sort_keys=False)
-        (folder / "bentofile.yaml").write_text(text, encoding="utf-8")
+        write_yaml(folder / "bentofile.yaml", build)
         run = _RUN.format(first=draft.inputs[0].name)
         (folder / "README.md").write_text(readme(candidate, draft, run), encoding="utf-8")
         return model

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Manifest
 from deploykit.core.errors import ExportError
-from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.exporters._contract import Draft, Exporter
 from deploykit.exporters._hosted import ask_json, write_model, write_requirements
 from deploykit.exporters._texts import readme
+from deploykit.exporters._yaml import write_yaml
 from deploykit.measuring.exportable import Exportable
 
 if TYPE_CHECKING:
@@ -71,11 +71,10 @@ class MLflow(Exporter):
         Raises:
             ExportError: A tensor may have any number of dimensions, which MLflow's signatures cannot say.
         """
-        yaml = require("yaml")
         needed = _needed(candidate, draft)
         model = write_model(candidate, draft, folder, "model/")
         write_requirements(draft, folder, [_MLFLOW])
-        documents = {
+        documents: dict[str, dict[str, Any]] = {
             "MLmodel": _mlmodel(draft, needed),
             "python_env.yaml": {
                 "python": platform.python_version(),
@@ -89,7 +88,7 @@ class MLflow(Exporter):
             },
         }
         for name, content in documents.items():
-            (folder / name).write_text(yaml.safe_dump(content, sort_keys=False, width=1000), encoding="utf-8")
+            write_yaml(folder / name, content)
         example = {spec.name: draft.golden[spec.name][:_EXAMPLES].tolist() for spec in needed}
         for name, content in {_EXAMPLE: example, _SERVED_EXAMPLE: {"inputs": example}}.items():
             (folder / name).write_text(json.dumps(content), encoding="utf-8")
