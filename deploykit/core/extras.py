@@ -56,6 +56,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "otel": ("opentelemetry",),
     "gpu": ("pynvml",),
+    "fpga": ("hls4ml",),
 }  # fmt: skip
 
 #: Modules that ``import openvino`` and ``import nncf`` pull in: they report to a server over the network.

@@ -8,21 +8,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from deploykit.artifacts.arrays import load_arrays
-from deploykit.converters._contract import CONVERTERS
-from deploykit.converters._route import route
-from deploykit.core.adapter import Group
-from deploykit.core.errors import ExportError, UnsupportedModelError
 from deploykit.core.serial import to_plain
 from deploykit.exporters._contract import Draft, Exporter
-from deploykit.exporters._edge.tensors import tensors
-from deploykit.exporters._files import copy_model
+from deploykit.exporters._dense.source import copy_measured, run, single
 from deploykit.exporters._texts import readme
 from deploykit.measuring.exportable import Exportable
-from deploykit.sandbox.supervisor import shared
-from deploykit.sandbox.task import Task
 
-_WRITE = "deploykit.exporters._pmml.write:write"
+_WRITE = "deploykit.exporters._dense.pmml:write"
 _RUN = """\
 ## Run it
 
@@ -56,39 +48,17 @@ class Pmml(Exporter):
         Raises:
             ExportError: The network is not a chain of dense layers; names what is not.
         """
-        inputs, outputs = (load_arrays(folder / "golden" / f"{name}.npz") for name in ("inputs", "outputs"))
-        found = tensors(candidate, draft, inputs, outputs)
-        if len(found.inputs) != 1 or len(found.fed) != 1 or len(found.outputs) != 1:
-            raise ExportError(
-                f"PMML is written of networks with one input and one output; this one has {len(found.inputs)} and "
-                f"{len(found.outputs)}.",
-                remedy="export with layout='edge' or layout='folder'.",
-            )
+        found = single(candidate, draft, folder, "PMML")
         fed = found.fed[0]
-        if fed.scale or found.outputs[0].scale:
-            raise ExportError(
-                "The file takes or gives quantized numbers, which PMML does not have.",
-                remedy="choose a candidate with float32 inputs and outputs.",
-            )
         order, channels = fed.table()
         fields = [f"{fed.name}_{number}" for number in range(math.prod(fed.raw_shape))]
-        way = route(candidate.format, frozenset({"onnx"}), CONVERTERS) or ()
-        group: Group = way[0].group if way else "light"
         arguments = {
-            "path": str(candidate.path), "format": candidate.format, "imports": list(candidate.model.imports),
-            "trusted": candidate.model.trusted, "target": str(folder / "model.pmml"), "name": draft.name,
-            "fields": fields, "order": order, "channels": channels, "steps": to_plain(fed.steps),
-            "classes": [str(c) for c in candidate.data.classes or ()], "outputs": [found.outputs[0].name],
+            "target": str(folder / "model.pmml"), "name": draft.name, "fields": fields, "order": order,
+            "channels": channels, "steps": to_plain(fed.steps), "outputs": [found.outputs[0].name],
+            "classes": [str(c) for c in candidate.data.classes or ()],
         }  # fmt: skip
-        task = Task(_WRITE, arguments, group=group, imports=candidate.model.imports, name="writing PMML")
-        try:
-            made = shared().run(task)
-        except UnsupportedModelError as error:
-            raise ExportError(error.message, remedy=error.remedy) from error
-        model = f"model{draft.suffix}" if draft.suffix else "model"
-        copy_model(candidate.path, folder / model)
-        for name in draft.extra_files:
-            copy_model(candidate.path.parent / name, folder / name)
+        made = run(_WRITE, candidate, arguments, "writing PMML")
+        model = copy_measured(candidate, draft, folder)
         classes, names = made["classes"], made["names"]
         answers = (
             f"the class `{found.outputs[0].name}` and `probability(CLASS)` for {', '.join(classes[:10])}"
@@ -96,8 +66,8 @@ class Pmml(Exporter):
             else ", ".join(f"`predicted({name})`" for name in names[:10])
         )
         layers = ", ".join(f"{units} {activation}" for units, activation in made["layers"])
-        run = _RUN.format(first=fields[0], last=fields[-1], answers=answers, layers=layers, model=model)
-        (folder / "README.md").write_text(readme(candidate, draft, run), encoding="utf-8")
+        text = _RUN.format(first=fields[0], last=fields[-1], answers=answers, layers=layers, model=model)
+        (folder / "README.md").write_text(readme(candidate, draft, text), encoding="utf-8")
         return model
 
 

@@ -32,7 +32,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import smaller
-from peers import crops, encoder, quantizers
+from peers import crops, encoder, few_bits
 
 #: Settings of steps that train, and budgets of mixed precision.
 _AWARE = {"epochs": 2, "train_examples": 8000}
@@ -134,11 +134,11 @@ _MAKERS: dict[str, Callable[[smaller.Case, Path, Path], dict[str, str]]] = {
     f.__name__: f
     for f in (
         ours,
-        quantizers.litert_quantizer,
-        quantizers.tensorflow_lite,
-        quantizers.onnx_runtime,
-        quantizers.olive,
-        quantizers.nncf,
+        few_bits.litert_quantizer,
+        few_bits.tensorflow_lite,
+        few_bits.onnx_runtime,
+        few_bits.olive,
+        few_bits.nncf,
     )
 }
 
@@ -213,7 +213,7 @@ def score(case: smaller.Case, folder: Path, cache: Path) -> dict[str, str]:
         try:
             (right,) = smaller.scores(case, folder, {label: opened()}).values()
         except Exception as error:  # a runtime that does not take the file
-            told[label] = quantizers.line(error)
+            told[label] = few_bits.line(error)
             continue
         found[label] = {"digest": digest, "right": right}
         _write(folder / "scores.json", {**kept, **found})

@@ -5,31 +5,28 @@ Source: the Data Mining Group's specification, ``NeuralNetwork``.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from deploykit._version import __version__
-from deploykit.converters._contract import CONVERTERS, Job
-from deploykit.converters._route import route
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.serial import from_plain
+from deploykit.exporters._dense.network import Dense
+from deploykit.exporters._dense.source import layers_at
 from deploykit.exporters._edge.tensors import Step
-from deploykit.exporters._pmml.network import Dense, layers_of
 from deploykit.sandbox.task import Report
 
 #: More weights make files of gigabytes, which engines read into memory.
 MOST_WEIGHTS = 2_000_000
-_FORMAT = "onnx"
 
 
 def write(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: write ``target``.
 
     Args:
-        arguments: ``path format imports trusted`` of the model; ``target``; ``name``; ``fields``: names of the raw
+        arguments: What `deploykit.exporters._dense.source.run` adds; ``target``; ``name``; ``fields``: names of the raw
             values; ``order``: which of them each value of the model is; ``steps``: `Step`s in order, with
             ``channels``, by which each looks up its operand; ``classes``: names, [] for numbers; ``outputs``: names of
             the values where there are no classes.
@@ -38,16 +35,7 @@ def write(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     Returns:
         ``layers``: units and activation of each layer.
     """
-    import onnx
-
-    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
-        path, here = Path(arguments["path"]), arguments["format"]
-        for converter in route(here, frozenset({_FORMAT}), CONVERTERS) or ():
-            target = Path(folder) / f"{converter.produces}.onnx"
-            job = Job(path, target, here, tuple(arguments["imports"]), arguments["trusted"])
-            converter.convert(job)
-            path, here = target, converter.produces
-        layers = layers_of(onnx.load(path), len(arguments["order"]))
+    layers = layers_at(arguments, len(arguments["order"]))
     if (count := sum(layer.weights.size for layer in layers)) > MOST_WEIGHTS:
         raise UnsupportedModelError(
             f"The network has {count:,} weights; PMML is written of {MOST_WEIGHTS:,} at most.",

@@ -1,1 +1,0 @@
-"""PMML: dense networks as the markup language of statistical models has them."""
