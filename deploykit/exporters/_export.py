@@ -16,7 +16,7 @@ from deploykit.artifacts.arrays import load_arrays, save_arrays
 from deploykit.artifacts.artifact import MANIFEST, Artifact, Manifest, files_of
 from deploykit.artifacts.golden import EXAMPLES
 from deploykit.artifacts.prove import prove, structure
-from deploykit.core.digest import file_digest, path_digest
+from deploykit.core.digest import file_digest
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.model import TensorSpec
 from deploykit.core.parameter import Value
@@ -24,7 +24,7 @@ from deploykit.core.serial import from_plain, to_plain
 from deploykit.exporters._contract import EXPORTERS, Draft, Exporter
 from deploykit.exporters._documents.bill import BILL, bill
 from deploykit.exporters._documents.card import CARD, card
-from deploykit.exporters._files import copy_to, new_folder
+from deploykit.exporters._files import new_folder
 from deploykit.exporters._fitting import unfitting
 from deploykit.exporters._wheel import requirements
 from deploykit.loading._contract import FORMATS
@@ -91,7 +91,7 @@ def export(
         >>> artifact.path.joinpath("MODEL_CARD.md").read_text().splitlines()[0]
         '# Model card: fashion_cnn'
     """
-    chosen = _exportable(candidate)
+    chosen = exportable_of(candidate)
     exporter = EXPORTERS.get(layout)
     _check_layout(exporter, chosen)
     exporter.check_installed()
@@ -105,38 +105,12 @@ def export(
     return Artifact(target, manifest)
 
 
-def save_file(candidate: Exportable | SupportsExport, path: str | Path) -> Path:
-    """Write just the model file (or folder), for ``best.save("x.tflite")``.
-
-    Args:
-        candidate: What to save.
-        path: Where. Its ending must be the usual one of the candidate's format; a file that is there is replaced.
-
-    Returns:
-        The absolute path.
+def exportable_of(candidate: Any) -> Exportable:
+    """What a candidate's export needs to know.
 
     Raises:
-        ExportError: The ending belongs to another format, or the file cannot be written.
+        SettingError: It is not a candidate.
     """
-    chosen = _exportable(candidate)
-    target = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would follow links
-    endings = FORMATS.get(chosen.format).suffixes
-    if target.suffix.lower() not in (endings or ("",)):
-        wanted = target.with_suffix(endings[0] if endings else "").name
-        kind = "" if endings else ", a folder, so its name has no suffix"
-        raise ExportError(
-            f"{target.name!r}: the candidate's format is {chosen.format}{kind}.",
-            remedy=f"name it {wanted!r}, or choose a candidate in the format you want.",
-        )
-    extra = structure(chosen.path, chosen.format, trusted=chosen.model.trusted).extra_files
-    for source, copy in [(chosen.path.parent / m, target.parent / m) for m in extra] + [(chosen.path, target)]:
-        copy_to(source, copy)
-        if path_digest(copy) != path_digest(source):
-            raise ExportError(f"{copy} is not an exact copy of {source}.", remedy="check the disk, then save again.")
-    return target
-
-
-def _exportable(candidate: Any) -> Exportable:
     if isinstance(candidate, Exportable):
         return candidate
     if isinstance(candidate, SupportsExport):

@@ -143,6 +143,8 @@ class Format(Adapter):
         is_folder: Whether a model of this format is a folder.
         full_group: Import group in which `read_fully` can run; None when `read` tells all. Formats that have one can
             use the user's own classes.
+        frozen: Ending of a file that its models can be saved as besides: a graph of TensorFlow with constants for
+            variables; "" for none.
         kinds: Types of layers by what they do, without the domain before them (``com.microsoft.``).
     """
 
@@ -150,6 +152,7 @@ class Format(Adapter):
     suffixes: ClassVar[tuple[str, ...]]
     is_folder: ClassVar[bool] = False
     full_group: ClassVar[Group | None] = None
+    frozen: ClassVar[str] = ""
     kinds: ClassVar[Mapping[LayerKind, frozenset[str]]] = {}
 
     @abstractmethod

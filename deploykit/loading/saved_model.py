@@ -36,6 +36,7 @@ class SavedModel(Format):
     help = "TensorFlow SavedModel folder."
     suffixes = ()
     is_folder = True
+    frozen = ".pb"
     kinds = KINDS
     live = "a tf.Module with a signature"
 

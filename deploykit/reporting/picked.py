@@ -350,10 +350,12 @@ class Picked:
     def save(self, path: str | Path) -> Path:
         """Write only the model file (or folder), without a manifest; it is verified like an export.
 
+        A SavedModel may also be saved as a frozen graph: give a name that ends in ``.pb``.
+
         Raises:
             ExportError: The extension does not fit the format, or the path cannot be written.
         """
-        from deploykit.exporters._export import save_file
+        from deploykit.exporters._save import save_file
 
         return save_file(self.exportable(), path)
 

@@ -73,7 +73,7 @@ class BuiltCandidate:
 
     def save(self, path: str | Path) -> Path:
         """Write just the model file (or folder); see ``Choice.save``."""
-        from deploykit.exporters._export import save_file
+        from deploykit.exporters._save import save_file
 
         return save_file(self.exportable(), path)
 

@@ -12,7 +12,8 @@ from deploykit.artifacts.artifact import Artifact, files_of
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.result import Measurement, Result
-from deploykit.exporters._export import export, save_file
+from deploykit.exporters._export import export
+from deploykit.exporters._save import save_file
 from deploykit.exporters._verify import verify
 from deploykit.loading._load import load
 from deploykit.measuring.exportable import Exportable
@@ -252,7 +253,8 @@ def test_a_wrong_ending_names_the_right_one(cnn, saved_model, tmp_path):
     with pytest.raises(ExportError, match=r"'x\.tflite': the candidate's format is onnx\. Remedy: name it 'x\.onnx'"):
         save_file(cnn, tmp_path / "x.tflite")
     with pytest.raises(
-        ExportError, match=r"format is saved_model, a folder, so its name has no suffix\. Remedy: name it 'x',"
+        ExportError,
+        match=r"format is saved_model, a folder, so its name has no suffix\. Remedy: name it 'x' \('x\.pb' for a ",
     ):
         save_file(saved_model, tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 def read(arguments, report):
     """Records of a TFRecord file, hexadecimal."""
@@ -48,3 +50,17 @@ def counter(arguments, report):
     signature = [tf.TensorSpec((None, 2), tf.float32, name="x"), tf.TensorSpec((None, 1), tf.string, name="words")]
     tf.saved_model.save(module, arguments["path"], signatures=tf.function(call, input_signature=signature))
     return {}
+
+
+def frozen(arguments, report):
+    """Answers of a frozen graph, run as TensorFlow 1 did: ``path``, ``feeds`` and ``fetches`` by name."""
+    import numpy as np
+    import tensorflow as tf
+
+    graph_def = tf.compat.v1.GraphDef.FromString(Path(arguments["path"]).read_bytes())
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tf.import_graph_def(graph_def, name="")
+        feeds = {f"{name}:0": np.asarray(value, np.float32) for name, value in arguments["feeds"].items()}
+        found = session.run([f"{name}:0" for name in arguments["fetches"]], feeds)
+    kinds = sorted({node.op for node in graph_def.node})
+    return {"answers": [value.tolist() for value in found], "operators": kinds}

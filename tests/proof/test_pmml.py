@@ -52,7 +52,7 @@ def engines(packages):
     return packages("jpmml-evaluator==0.16.0", "pypmml==1.5.8")
 
 
-@pytest.mark.proves("pmml", "engine", by="JPMML 1.7 and PyPMML 1.5")
+@pytest.mark.proves("pmml", "engine", by="JPMML (jpmml-evaluator 0.16) and PyPMML 1.5")
 @pytest.mark.proof("PMML of a dense network gives what the network gives, to 1e-12", against="JPMML, PyPMML")
 @pytest.mark.parametrize("kind", ["numbers", "classes"])
 def test_engines_agree_with_the_network(kind, engines, versions, tmp_path):
