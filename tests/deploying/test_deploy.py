@@ -1,6 +1,8 @@
 """What would be run to deploy an artifact, and that nothing is run unless that is asked for."""
 
+import functools
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,13 +18,27 @@ PYTHON = Path(sys.executable).name
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Makes artifacts of a small model."""
-    folder = tmp_path_factory.mktemp("deployed")
+def exported(tmp_path_factory):
+    """Exports a small model, once for each layout and image."""
+    folder = tmp_path_factory.mktemp("exported")
     candidate = exportable("matmul_onnx", folder)
 
+    @functools.cache
+    def make(layout, *parameters):
+        place = folder / f"{layout}-{len([*folder.iterdir()])}"
+        return dk.export(candidate, place, layout=layout, name="small", parameters=dict(parameters))
+
+    return make
+
+
+@pytest.fixture
+def made(exported, tmp_path):
+    """A copy of an exported artifact."""
+
     def make(layout, **parameters):
-        return dk.export(candidate, folder / layout, layout=layout, name="small", parameters=parameters, overwrite=True)
+        place = tmp_path / f"{layout}-{len([*tmp_path.iterdir()])}"
+        shutil.copytree(exported(layout, *sorted(parameters.items())).path, place)
+        return dk.Artifact.open(place)
 
     return make
 
@@ -70,11 +86,11 @@ def test_docker_shows_what_it_would_run_and_runs_nothing(made, tools):
 
 
 def test_a_changed_compose_file_counts(made):
-    artifact = made("container")
+    artifact = made("container", image="registry.example.com/small:1")
     file = artifact.path / "compose.yaml"
     text = file.read_text("utf-8")
-    file.write_text(text.replace("image: small:", "image: other:"))
-    assert "docker build --tag other:" in str(dk.deploy(artifact, "docker"))
+    file.write_text(text.replace("example.com/small:", "example.com/other:"))
+    assert "docker build --tag registry.example.com/other:1" in str(dk.deploy(artifact, "docker"))
     file.write_text("services: []\n")
     with pytest.raises(ExportError, match=r"compose\.yaml has no services\.model\.image\. Remedy: put it back"):
         dk.deploy(artifact, "docker")
@@ -115,7 +131,7 @@ def test_helm_installs_the_chart_under_its_name(made):
 
 
 def test_it_runs_the_commands_in_the_folder_when_that_is_asked_for(made, tools):
-    artifact = made("kubernetes", image="registry.example.com/small:1")
+    artifact = made("kubernetes", image="localhost:5000/small:1")
     (artifact.path / "requirements.lock").write_text("")
     log = tools("docker", "kubectl")
     tools_path = os.environ["PATH"]
@@ -136,7 +152,7 @@ def test_the_first_command_that_fails_ends_it(made, tools):
 
 
 def test_a_missing_tool_is_named_before_anything_is_run(made, tools):
-    artifact, log = made("kubernetes"), tools("docker")
+    artifact, log = made("kubernetes", image="localhost:5000/small:1"), tools("docker")
     assert dk.deploy(artifact, "kubernetes").missing == ("kubectl",)
     with pytest.raises(ExportError, match=r"Not installed here: kubectl\. Nothing was run\. Remedy: install it"):
         dk.deploy(artifact, "kubernetes", dry_run=False)
@@ -144,7 +160,7 @@ def test_a_missing_tool_is_named_before_anything_is_run(made, tools):
 
 
 def test_a_changed_artifact_is_not_deployed(made, tools):
-    artifact, log = made("container"), tools("docker")
+    artifact, log = made("container", image="registry.example.com/small:1"), tools("docker")
     (artifact.path / "constraints.txt").write_text("")
     with pytest.raises(ExportError, match=r"constraints\.txt has changed"):
         dk.deploy(artifact, "docker", dry_run=False)

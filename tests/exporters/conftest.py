@@ -1,5 +1,6 @@
 import pytest
 
+from deploykit.exporters._contract import EXPORTERS, Draft
 from deploykit.testing.exporters import exportable
 
 
@@ -16,3 +17,21 @@ def cnn(folder_of_models):
 @pytest.fixture(scope="session")
 def saved_model(folder_of_models):
     return exportable("cnn_saved_model", folder_of_models)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Has a layout write its files, without the rest of an export: the model is not run."""
+
+    def write(candidate, layout, *, name="shoes", megabytes=100, **parameters):
+        exporter = EXPORTERS.get(layout)
+        draft = Draft(
+            name, (), (), (), {}, ("numpy",), suffix=".onnx", joined=True, resident_bytes=megabytes << 20,
+            parameters=exporter.complete(parameters),
+        )  # fmt: skip
+        folder = tmp_path / f"written-{len([*tmp_path.iterdir()])}"
+        folder.mkdir()
+        exporter.write(candidate, draft, folder)
+        return folder
+
+    return write

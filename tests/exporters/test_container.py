@@ -11,13 +11,13 @@ import zipfile
 import pytest
 import yaml
 
-from deploykit.artifacts.artifact import Artifact
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.exporters._container.constraints import constraints
 from deploykit.exporters._export import export
+from deploykit.exporters._files import new_folder
 from deploykit.exporters._verify import verify
 from deploykit.exporters._wheel import VERSION
-from deploykit.serving._serve import check_server, serve
+from deploykit.serving._serve import serve
 
 
 @pytest.fixture(scope="module")
@@ -97,42 +97,37 @@ def test_what_says_how_it_is_deployed_may_be_changed_and_left_out(cnn, tmp_path)
     (made.path / "Dockerfile").unlink()
     (made.path / "requirements.lock").write_text("")
     assert verify(made).ok
-    assert check_server(made, port=0).steps["proof"] == ""
-    export(cnn, tmp_path / "out", layout="container")  # none of it is a foreign file
-    made = Artifact.open(tmp_path / "out")
+    with new_folder(made.path, overwrite=False):  # none of it is a foreign file
+        pass
+    made = export(cnn, tmp_path / "out", layout="container")
     (made.path / "constraints.txt").write_text("numpy==1\n")
     assert "constraints.txt has changed" in verify(made).problems[0]
 
 
-def test_memory_grows_with_workers_and_what_is_given_is_used_or_refused(cnn, tmp_path):
-    def limits(number, **parameters):
-        made = export(cnn, tmp_path / str(number), layout="container", parameters=parameters)
-        model = yaml.safe_load(read(made, "compose.yaml"))["services"]["model"]
-        return int(model["deploy"]["resources"]["limits"]["memory"][:-1]), model
+def test_memory_grows_with_workers_and_what_is_given_is_used_or_refused(cnn, written):
+    def limits(**parameters):
+        model = yaml.safe_load((written(cnn, "container", **parameters) / "compose.yaml").read_text("utf-8"))
+        resources = model["services"]["model"]["deploy"]["resources"]
+        return [int(resources[name]["memory"][:-1]) for name in ("reservations", "limits")]
 
-    one, model = limits(1)
-    four, _ = limits(4, workers=4)
-    assert 3 * one < four < 4 * one
-    assert limits(0, memory_mib=2000)[0] == 2000
-    assert model["deploy"]["resources"]["limits"]["cpus"] == "1.5"
-    with pytest.raises(
-        SettingError, match=r"memory_mib=20, is too small: 1 worker with this model and .* take \d+ MiB"
-    ):
-        limits(2, memory_mib=20)
-    assert not (tmp_path / "2").exists()
+    # 64 MiB of the parent and 100 of each worker; each may grow by half and hold 128 MiB of requests, and a quarter
+    # more before it is killed; in steps of 32 MiB.
+    assert limits() == [192, 416]
+    assert limits(workers=4) == [480, 1472]
+    assert limits(memory_mib=2000) == [192, 2000]
+    with pytest.raises(SettingError, match=r"memory_mib=20, is too small: .* take 192 MiB\. Remedy"):
+        limits(memory_mib=20)
 
 
-def test_names_that_no_engine_accepts(cnn, tmp_path):
+def test_names_that_no_engine_accepts(cnn, written, tmp_path):
     for image in ("Registry/Model:1", "a b", "model:", "x/y@sha256:12"):
         with pytest.raises(SettingError, match="is not the name of an image"):
-            export(cnn, tmp_path / "out", layout="container", parameters={"image": image})
+            written(cnn, "container", image=image)
     with pytest.raises(ExportError, match=r"has 50 characters, .* at most 40\. Remedy: export with name="):
         export(cnn, tmp_path / "out", layout="container", name="a" * 50)
-    assert not list(tmp_path.iterdir())
-    made = export(
-        cnn, tmp_path / "out", layout="container", name="3D.Shoes_", parameters={"image": "localhost:5000/team/x:1.0"}
-    )
-    compose = yaml.safe_load(read(made, "compose.yaml"))
+    assert not (tmp_path / "out").exists()
+    made = written(cnn, "container", name="3D.Shoes_", image="localhost:5000/team/x:1.0")
+    compose = yaml.safe_load((made / "compose.yaml").read_text("utf-8"))
     assert compose["name"] == "model-3d-shoes"
     assert compose["services"]["model"]["image"] == "localhost:5000/team/x:1.0"
 

