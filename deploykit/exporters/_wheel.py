@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
+import io
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +37,32 @@ def write_wheel(folder: Path) -> str:
         ExportError: deploykit is imported from a folder that is neither an installation nor a checkout.
     """
     root = Path(__file__).parents[1]
+    stamps = tuple((name, *_stamp(root / name)) for name in _members(root))
+    wheel = f"deploykit-{VERSION}-py3-none-any.whl"
+    (folder / wheel).write_bytes(_packed(root, stamps, tuple(_information(root.parent).items())))
+    return wheel
+
+
+@lru_cache(maxsize=1)
+def _packed(root: Path, stamps: tuple[tuple[str, int, int], ...], information: tuple[tuple[str, str], ...]) -> bytes:
+    """The wheel's bytes. Packing takes a quarter of a second: it is kept until a file or its metadata change."""
     info = f"deploykit-{VERSION}.dist-info"
-    contents = {f"deploykit/{name}": (root / name).read_bytes() for name in _members(root)}
-    contents |= {f"{info}/{name}": text.encode() for name, text in _information(root.parent).items()}
+    contents = {f"deploykit/{name}": (root / name).read_bytes() for name, _, _ in stamps}
+    contents |= {f"{info}/{name}": text.encode() for name, text in information}
     record = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in contents.items()]
     contents[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
-    wheel = f"deploykit-{VERSION}-py3-none-any.whl"
-    with zipfile.ZipFile(folder / wheel, "w") as archive:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
         for name, data in contents.items():
             member = zipfile.ZipInfo(name, _TIME)
             member.compress_type, member.create_system, member.external_attr = zipfile.ZIP_DEFLATED, 3, 0o100644 << 16
             archive.writestr(member, data)
-    return wheel
+    return packed.getvalue()
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_mtime_ns, found.st_size
 
 
 def requirements(runtime: Runtime) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import deploykit as dk
-from deploykit.exporters._wheel import _of_installation, requirements, write_wheel
+from deploykit.exporters._wheel import _of_installation, _packed, requirements, write_wheel
 from deploykit.runtimes._contract import RUNTIMES, Runtime
 
 ROOT = Path(dk.__file__).parent
@@ -49,6 +49,7 @@ def test_its_record_lists_every_file_with_its_digest(wheel):
 
 
 def test_the_same_code_gives_the_same_bytes(wheel, tmp_path):
+    _packed.cache_clear()
     assert (tmp_path / write_wheel(tmp_path)).read_bytes() == wheel.read_bytes()
 
 
