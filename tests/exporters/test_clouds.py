@@ -18,6 +18,7 @@ from deploykit.serving.hosted import HostedModel
 from deploykit.testing.exporters import exportable
 
 
+@pytest.mark.long(2)
 def test_vertex_ai_finds_health_and_predictions_at_the_routes_it_is_given(tmp_path):
     """Requests and answers as its documentation of custom containers describes them."""
     artifact = export(exportable("two_inputs_onnx", tmp_path), tmp_path / "out", layout="vertexai", name="shown")

@@ -50,6 +50,7 @@ def test_requests_are_not_joined_where_answers_depend_on_the_batch(tmp_path):
     assert "max_batch_size" not in settings_of(artifact)
 
 
+@pytest.mark.long(2)
 def test_a_server_without_binary_tensors_is_asked_in_json(tmp_path):
     nodes = [node("Identity", ["word"], ["said"]), node("Identity", ["number"], ["counted"])]
     inputs = [value("word", "string", "N", 2), value("number", "float32", "N")]

@@ -4,7 +4,6 @@ There is not a binary of the server among the packages of Python, npm or Debian.
 """
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from deploykit.artifacts.arrays import load_arrays
 from deploykit.core.errors import ExportError
 from deploykit.exporters._bare import answers, feeds
 from deploykit.exporters._export import export
-from deploykit.exporters._open_inference_client import ask
-from deploykit.serving._serve import serve
 from deploykit.testing.graphs import carrying, exported
 
 #: Members that the documentation of the configuration file lists for a model, and their types.
@@ -49,15 +46,6 @@ def test_the_configuration_is_as_documented_and_openvino_runs_the_model(artifact
     named = answers(artifact.manifest, {port.get_any_name(): array for port, array in found.items()}, 8)
     for name, wanted in golden.items():
         np.testing.assert_allclose(named[name], wanted, atol=1e-5)
-
-
-def test_a_server_that_knows_the_repository_alone_gives_the_golden_outputs(artifact, tmp_path):
-    shutil.copytree(artifact.path / "shoes", tmp_path / "models" / "shoes")
-    inputs, golden = (load_arrays(artifact.path / n) for n in ("golden/inputs.npz", "golden/outputs.npz"))
-    with serve(tmp_path / "models", port=0) as server:
-        found = ask(server.url, artifact.manifest, inputs)
-    for name, wanted in golden.items():
-        np.testing.assert_allclose(found[name], wanted, atol=1e-5)
 
 
 def test_sequences_are_refused_by_name(tmp_path):
