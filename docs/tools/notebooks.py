@@ -42,6 +42,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "train_examples": 1000,
         "runtimes": "onnxruntime",
     },
+    "10_export_everywhere": {"launches": 2, "max_drop": 0.05},
 }
 #: Both ways from Keras, and pruning with one short epoch.
 _PRUNE = {"technique": "prune_magnitude", "parameters": {"sparsity": 0.5, "epochs": 1, "train_examples": 1000}}
@@ -50,7 +51,7 @@ _SHOWN_FOLDER = "notebooks"
 #: Output that needs a kernel or scripts from elsewhere; each has a static form beside it.
 _LIVE = ("application/vnd.jupyter.widget-view+json", "application/javascript")
 _STAMP = "deploykit_docs"
-_LINK = re.compile(r"`(0\d_\w+)(?:\.ipynb)?`")
+_LINK = re.compile(r"`(\d\d_\w+)(?:\.ipynb)?`")
 _NOTE = """```{note}
 The next cell holds the parameters this page was made with: few launches and few candidates, to be quick. Expect
 narrower intervals with the values above.

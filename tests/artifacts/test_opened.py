@@ -20,17 +20,17 @@ from deploykit.serving.dataplane import DataPlane
 from deploykit.testing.exporters import exportable
 
 ROOT = Path(deploykit.__file__).parents[1]
-#: What opens an artifact's files by their paths. `exporters` and `sources.adopt` write them, `deploying` hands a layout's own
-#: files to other tools; the suite damages them on purpose.
+#: What opens an artifact's files by their paths. `exporters` and `sources.adopt` write them, `deploying` hands a
+#: layout's own files to other tools; the suite damages them on purpose.
 _PATHS = {"model_path", "golden_inputs", "golden_outputs", "load_arrays", "MANIFEST"}
 _WRITERS = (
     "deploykit/artifacts/",
     "deploykit/deploying/",
     "deploykit/exporters/_export.py",
     "deploykit/exporters/_container/image.py",
+    "deploykit/exporters/_dense/source.py",
     "deploykit/exporters/edge.py",
     "deploykit/exporters/microcontroller.py",
-    "deploykit/exporters/pmml.py",
     "deploykit/serving/sources/adopt.py",
     "deploykit/testing/exporters.py",
 )

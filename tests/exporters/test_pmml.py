@@ -111,6 +111,17 @@ def test_convolutions_are_refused_by_name(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_constants_that_are_dequantized_are_refused_by_name(tmp_path):
+    """The reference implementation has no DequantizeLinear of this version of the operators."""
+    nodes = [node("DequantizeLinear", ["w", "scale"], ["float"], name="weights"), node("MatMul", ["x", "float"], ["y"])]
+    path = graph(
+        tmp_path, nodes, [value("x", "float32", "N", 4)], [value("y", "float32", "N", 2)],
+        w=np.ones((4, 2), np.int8), scale=np.float32(0.5),
+    )  # fmt: skip
+    with pytest.raises(ExportError, match=r"cannot hold DequantizeLinear \('weights'\)"):
+        exported(path, (np.ones((60, 4), np.float32), None), layout="pmml")
+
+
 def test_several_inputs_are_refused(tmp_path):
     with pytest.raises(ExportError, match="one input and one output"):
         export(exportable("two_inputs_onnx", tmp_path), tmp_path / "out", layout="pmml")

@@ -34,7 +34,7 @@ def test_notebook(name):
     assert not notebooks.stale(name)
     page = nbformat.read(notebooks.PAGES / f"{name}.ipynb", 4)
     nbformat.validate(page)
-    assert _mimes(page) <= {"text/html", "text/plain", "image/svg+xml", "image/png"}
+    assert _mimes(page) <= {"text/html", "text/plain", "text/markdown", "image/svg+xml", "image/png"}
     assert str(store.parents[1]) not in nbformat.writes(page)
 
 

@@ -181,9 +181,12 @@ def _folded(node: Any, constants: Mapping[str, Any], imports: Any) -> dict[str, 
         [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name],
         [onnx.numpy_helper.from_array(constants[name], name) for name in dict.fromkeys(node.input) if name],
     )
-    evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=imports))
     names = [name for name in node.output if name]
-    return dict(zip(names, evaluator.run(names, {}), strict=True))
+    try:
+        evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=imports))
+        return dict(zip(names, evaluator.run(names, {}), strict=True))
+    except Exception as error:  # the reference does not know all operators, and raises what it likes
+        raise _refused(node, "what it makes of constants cannot be computed beforehand") from error
 
 
 def _refused(node: Any, reason: str) -> UnsupportedModelError:

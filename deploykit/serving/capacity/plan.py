@@ -43,7 +43,7 @@ class LoadPoint(Plain):
     real_p99_ms: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Capacity(Plain):
     """What `deploykit.capacity` found.
 
@@ -167,6 +167,9 @@ class Capacity(Plain):
                 cells += ["" if v is None else f"{v:.3g}" for v in (p.real_p50_ms, p.real_p99_ms)]
             rows.append(tuple(cells))
         return [head, *rows]
+
+    def __repr__(self) -> str:
+        return f"Capacity({self.name!r}: {self.workers} workers for {self.rate:,.0f} requests/s)"
 
     def __str__(self) -> str:
         widths = [max(len(row[i]) for row in self.table) for i in range(len(self.table[0]))]
