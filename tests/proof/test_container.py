@@ -1,12 +1,16 @@
 """What an exported folder installs, in an environment that has nothing else and where no index has deploykit."""
 
+import http.server
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -191,3 +195,69 @@ def test_its_compose_file_is_valid(packages, versions, tmp_path):
     with pytest.raises(AssertionError, match="read_only"):
         run("valid.py", "compose", broken)
     versions(check_jsonschema=run.version("check-jsonschema"))
+
+
+class Daemon(http.server.BaseHTTPRequestHandler):
+    """Takes the place of Docker's daemon as far as its command line sends it what an image is built from."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Api-Version", "1.45")
+        self.send_header("Ostype", "linux")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def do_POST(self):
+        body = io.BytesIO()
+        while size := int(self.rfile.readline(), 16):
+            body.write(self.rfile.read(size))
+            self.rfile.readline()
+        self.server.contexts.append(body.getvalue())
+        answer = json.dumps({"stream": "taken"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.proof(
+    "Docker sends the files of the layout `container` that are served, and nothing else that lies in the folder",
+    against="Docker's command line",
+)
+@pytest.mark.parametrize("kind", ["cnn_external_onnx", "cnn_saved_model"])
+def test_docker_sends_what_is_served_and_nothing_else(kind, versions, tmp_path):
+    if (docker := shutil.which("docker")) is None:
+        pytest.skip("docker is not installed")
+    artifact = export(exportable(kind, tmp_path), tmp_path / "out", layout="container")
+    (artifact.path / "requirements.lock").write_text("")
+    for name in (".env", "secrets/key.pem", "golden/notes.txt", "other.whl"):
+        (artifact.path / name).parent.mkdir(exist_ok=True)
+        (artifact.path / name).write_text("mine")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Daemon) as daemon:
+        daemon.contexts = []
+        threading.Thread(target=daemon.serve_forever, daemon=True).start()
+        environment = {
+            **os.environ, "DOCKER_HOST": f"tcp://127.0.0.1:{daemon.server_port}", "DOCKER_BUILDKIT": "0",
+            "DOCKER_CONFIG": str(tmp_path),
+        }  # fmt: skip
+        done = subprocess.run(
+            [docker, "build", "."], cwd=artifact.path, env=environment, capture_output=True, text=True
+        )
+        daemon.shutdown()
+    assert done.returncode == 0, done.stderr
+    (context,) = daemon.contexts
+    sent = tmp_path / "sent"
+    with tarfile.open(fileobj=io.BytesIO(context)) as archive:
+        archive.extractall(sent, filter="data")
+    files = {p.relative_to(sent).as_posix() for p in sent.rglob("*") if p.is_file()}
+    beside = {"manifest.json", "requirements.lock", "Dockerfile", ".dockerignore"}  # the last two are for the builder
+    assert files == {*artifact.fixed_files, *beside}
+    assert verify(sent).ok
+    told = subprocess.check_output([docker, "--version"], text=True)
+    versions(docker=re.search(r"[\d.]+\d", told)[0])
