@@ -4,10 +4,13 @@ import json
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 import yaml
 
+from deploykit.artifacts.arrays import load_arrays
 from deploykit.exporters._export import export
+from deploykit.serving._serve import serve
 from deploykit.testing.exporters import exportable
 
 #: The oldest and the newest release that the objects are checked for.
@@ -112,3 +115,20 @@ def test_helm_renders_the_chart(packages, valid, versions, tmp_path):
     assert "got string, want integer" in render(replicas="many")["error"]
     assert "additional properties 'replica' not allowed" in render(replica=1)["error"]
     versions(helm=plain["version"], kubernetes_validate=valid.version)
+
+
+@pytest.mark.proof(
+    "KServe's client is answered by the server of the layout `kserve`, by both protocols", against="KServe's SDK"
+)
+def test_the_client_of_kserve_is_answered(packages, versions, tmp_path):
+    artifact = export(exportable("two_inputs_onnx", tmp_path), tmp_path / "out", layout="kserve")
+    ask = packages("kserve")
+    wanted = load_arrays(artifact.path / artifact.manifest.golden_outputs)
+    with serve(artifact, port=0) as server:
+        found = ask("kserve_client.py", server.url, server.name, artifact.path / artifact.manifest.golden_inputs)
+    assert found["live"] is found["ready"] is found["model_ready"] is True
+    for answer in (found["json"], found["binary"], found["v1"]["outputs"]):
+        assert answer.keys() == wanted.keys()
+        for name, value in wanted.items():
+            np.testing.assert_allclose(np.array(answer[name]), value, atol=1e-6)
+    versions(kserve=found["version"])
