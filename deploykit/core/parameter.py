@@ -111,10 +111,15 @@ class Parameter(Plain):
     def bounds(self) -> str:
         """The range in words, "" when there is none."""
         if self.minimum is not None and self.maximum is not None:
-            return f"between {self.minimum:g} and {self.maximum:g}"
+            return f"between {_number(self.minimum)} and {_number(self.maximum)}"
         if self.minimum is not None:
-            return f"at least {self.minimum:g}"
-        return f"at most {self.maximum:g}" if self.maximum is not None else ""
+            return f"at least {_number(self.minimum)}"
+        return f"at most {_number(self.maximum)}" if self.maximum is not None else ""
+
+
+def _number(value: float) -> str:
+    """Whole numbers with all digits: more than six of them are not told apart from their neighbors otherwise."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else f"{value:g}"
 
 
 def short(names: str) -> str:

@@ -65,12 +65,23 @@ class Draft:
     resident_bytes: int = 0
 
 
+#: Where layouts are deployed, in words, in the order in which they are shown.
+PLACES = {
+    "servers": "Servers",
+    "clusters": "Clusters",
+    "clouds": "Clouds",
+    "devices": "Devices",
+    "exchange": "Registries and exchange",
+}
+
+
 class Exporter(Adapter):
     """An export layout.
 
     Attributes:
         accepts: Formats it can hold; None: any.
         parameters: Settings of the layout; `write` finds their values in `Draft.parameters`.
+        place: Where it is deployed, a key of `PLACES`.
         sample: Kind of tiny model (`deploykit.testing.models.KINDS`) that shows it, where the small CNN cannot.
         editable: Patterns of its files that may be changed when it is deployed, and names of those that are made later.
             ``*`` stands for any characters, slashes too. Servers and ``deploykit verify`` do not compare their digests.
@@ -79,7 +90,13 @@ class Exporter(Adapter):
     accepts: ClassVar[frozenset[str] | None] = None
     sample: ClassVar[str] = ""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
+    place: ClassVar[str] = "servers"
     editable: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def shelf(self) -> tuple[int, str]:
+        """Where it stands among the others: the position of its place, and the place in words."""
+        return list(PLACES).index(self.place), PLACES[self.place]
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Value]:
         """All parameters with their values.

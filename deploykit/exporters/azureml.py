@@ -93,6 +93,7 @@ class AzureML(Exporter):
 
     name = "azureml"
     label = "Azure ML"
+    place = "clouds"
     help = (
         "Any format: a managed online deployment for Azure Machine Learning, whose scoring script answers with "
         "preprocessing done."

@@ -61,6 +61,7 @@ class Edge(Exporter):
 
     name = "edge"
     label = "Edge"
+    place = "devices"
     help = (
         "ONNX and TFLite: the model with C++, Kotlin, Swift, JavaScript and MicroPython code, and a page that runs it."
     )

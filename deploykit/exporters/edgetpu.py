@@ -45,6 +45,7 @@ class EdgeTpu(Exporter):
 
     name = "edgetpu"
     label = "Edge TPU"
+    place = "devices"
     help = "Full-integer TFLite only: the model for Coral's compiler, and which operators would stay on the CPU."
     accepts = frozenset({"tflite"})
     sample = "cnn_int8_tflite"

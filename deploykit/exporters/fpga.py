@@ -49,6 +49,7 @@ class Fpga(Exporter):
 
     name = "fpga"
     label = "FPGA"
+    place = "devices"
     help = "Dense networks only (ONNX, SavedModel): an hls4ml project in fixed point, simulated with g++."
     extra = "fpga"
     requires = ("hls4ml",)

@@ -50,6 +50,7 @@ class Helm(Exporter):
 
     name = "helm"
     label = "Helm"
+    place = "clusters"
     help = "Any format: the container and a Helm chart with a schema of its values."
     requires = ("yaml",)
     parameters = (*CONTAINER, *PARAMETERS)

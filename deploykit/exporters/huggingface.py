@@ -48,6 +48,7 @@ class HuggingFace(Exporter):
 
     name = "huggingface"
     label = "Hugging Face"
+    place = "exchange"
     requires = ("yaml",)
     help = "Any format: a repository for the Hugging Face Hub, with a model card, its metadata and measured results."
     parameters = (

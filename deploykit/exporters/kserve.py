@@ -75,6 +75,7 @@ class KServe(Exporter):
 
     name = "kserve"
     label = "KServe"
+    place = "clusters"
     help = (
         "Any format with deploykit's container, or ONNX with Triton (runtime=triton): an InferenceService that scales "
         "with the requests in progress."

@@ -52,6 +52,7 @@ class Kubernetes(Exporter):
 
     name = "kubernetes"
     label = "Kubernetes"
+    place = "clusters"
     help = (
         "Any format: the container and a Kustomize base with overlays: Deployment, Service, autoscaler, disruption "
         "budget and network policy."

@@ -48,6 +48,7 @@ class Microcontroller(Exporter):
 
     name = "microcontroller"
     label = "Microcontroller"
+    place = "devices"
     help = "TFLite only: the model as a C array, with operators, arena and code for TensorFlow Lite Micro."
     accepts = frozenset({"tflite"})
 

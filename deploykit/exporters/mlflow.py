@@ -59,6 +59,7 @@ class MLflow(Exporter):
 
     name = "mlflow"
     label = "MLflow"
+    place = "exchange"
     help = (
         "Any format: an MLflow model (pyfunc) with signature, input example and requirements; mlflow models serve "
         "answers with preprocessing done."

@@ -38,6 +38,7 @@ class Pmml(Exporter):
 
     name = "pmml"
     label = "PMML"
+    place = "exchange"
     help = "Dense networks only (ONNX, SavedModel): PMML 4.4 with preprocessing, beside the measured model."
     accepts = frozenset({"onnx", "saved_model"})
     sample = "matmul_onnx"

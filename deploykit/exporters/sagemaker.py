@@ -110,6 +110,7 @@ class SageMaker(Exporter):
 
     name = "sagemaker"
     label = "SageMaker"
+    place = "clouds"
     help = (
         "Any format: code/inference.py for SageMaker's containers, which answers with preprocessing done, and what "
         "packs model.tar.gz."

@@ -55,6 +55,7 @@ class VertexAI(Exporter):
 
     name = "vertexai"
     label = "Vertex AI"
+    place = "clouds"
     help = "Any format: a custom container of deploykit's server for Vertex AI, and model.json with its routes."
     parameters = (
         Parameter("image", "text", "", "Name of the image, with its registry; empty: REGISTRY/NAME to be replaced."),

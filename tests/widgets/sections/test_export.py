@@ -83,6 +83,9 @@ def test_layouts_that_cannot_hold_a_candidate_say_why(section, ask, finished):
     reasons = {e["name"]: e["reason"] for e in section.value()["layouts"]}
     assert reasons["folder"] == ""
     assert "takes SavedModel, not ONNX" in reasons["tfserving"]
+    places = [e["place"] for e in section.value()["layouts"]]
+    assert [*dict.fromkeys(places)] == ["Servers", "Clusters", "Clouds", "Devices", "Registries and exchange"]
+    assert places == sorted(places, key=[*dict.fromkeys(places)].index)
     row = replace(finished.state.chosen.result, status="failed")
     folder = registry("deploykit.exporters", "layout").get("folder")
     assert refusal(folder, row) == "this candidate failed, so there is nothing to export"

@@ -44,7 +44,7 @@ class ExportSection(Panel):
         row = state.chosen.result if state.chosen and state.picked else None
         if state.artifact is not self._shown[0]:
             self._shown = (state.artifact, None if state.artifact is None else _artifact(state.artifact))
-        layouts = list(registry("deploykit.exporters", "layout").all())
+        layouts = sorted(registry("deploykit.exporters", "layout").all(), key=lambda e: e.shelf[0])
         return {
             "chosen": None if row is None else _candidate(state.chosen),
             "best": _candidate(state.best),
@@ -52,6 +52,7 @@ class ExportSection(Panel):
                 {
                     "name": e.name,
                     "label": e.label,
+                    "place": e.shelf[1],
                     "help": e.help,
                     "reason": refusal(e, row),
                     "settings": _settings(e, state.artifact),

@@ -11,8 +11,9 @@ const EXPORT: IExport = {
   chosen: { key: 'k', name: 'int8', runtime: 'LiteRT', format: 'tflite', met: true, failed: false },
   best: null,
   layouts: [
-    { name: 'plain', label: 'Plain', help: '', reason: '', settings: [] },
-    { name: 'tf', label: 'TF Serving', help: '', reason: '', settings: [] }
+    { name: 'plain', label: 'Plain', place: 'Servers', help: 'Any format.', reason: '', settings: [] },
+    { name: 'tf', label: 'TF Serving', place: 'Servers', help: '', reason: '', settings: [] },
+    { name: 'board', label: 'Board', place: 'Devices', help: 'A C array.', reason: 'it takes TFLite', settings: [] }
   ],
   layout: 'plain',
   folder: 'served/fashion',
@@ -98,4 +99,21 @@ it('settings of a layout are sent with their kinds; what is not a number is left
   act(() => change(shown[0] as HTMLInputElement, 'two'));
   await act(async () => place.querySelector('form')?.requestSubmit());
   expect(asked[1]?.[1]).toMatchObject({ parameters: { version: 'two', part: 0.25 } });
+});
+
+it('targets stand by the place they go to, and only the chosen one is explained', async () => {
+  const place = await show(aBench(() => null, { export: EXPORT }).bench, <ExportPanel />);
+  const groups = [...place.querySelectorAll('.dk-layouts [role=group]')];
+  expect(groups.map(group => [group.getAttribute('aria-label'), group.querySelectorAll('input').length])).toEqual([
+    ['Servers', 2],
+    ['Devices', 1]
+  ]);
+  const help = (): string => {
+    const chosen = place.querySelector('.dk-layouts input:checked');
+    return place.querySelector(`[id="${chosen?.getAttribute('aria-describedby')}"]`)?.textContent ?? '';
+  };
+  expect(help()).toBe('Any format.');
+  expect(groups[1]?.textContent).toContain('not possible');
+  act(() => place.querySelector<HTMLInputElement>('[value=board]')?.click());
+  expect(help()).toBe('Not possible: it takes TFLite.');
 });

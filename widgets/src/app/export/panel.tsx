@@ -38,7 +38,7 @@ export interface IArtifact {
 export interface IExport {
   chosen: ICandidate | null;
   best: ICandidate | null;
-  layouts: { name: string; label: string; help: string; reason: string; settings: IControl[] }[];
+  layouts: { name: string; label: string; place: string; help: string; reason: string; settings: IControl[] }[];
   layout: string;
   folder: string;
   checks: ICheck[];
@@ -156,21 +156,40 @@ function Form({ value, busy }: { value: IExport; busy: boolean }): ReactElement 
     <form className="dk-export-form" onSubmit={onSubmit}>
       <fieldset className="dk-layouts">
         <legend>Target</legend>
-        {value.layouts.map(({ name, label, help, reason: why }) => (
-          <label key={name} className={`dk-layout ${why ? 'dk-layout-off' : ''}`}>
-            <input
-              type="radio"
-              name={`${id}-layout`}
-              value={name}
-              checked={layout === name}
-              onChange={() => bench.look({ exporting: { ...draft, layout: name } })}
-            />
-            <span>
-              <b>{label}</b>
-              <span className="dk-soft">{why ? `Not possible: ${why}.` : help}</span>
+        {[...new Set(value.layouts.map(({ place }) => place))].map(place => (
+          <div key={place} className="dk-layout-place" role="group" aria-label={place}>
+            <span className="dk-soft" aria-hidden="true">
+              {place}
             </span>
-          </label>
+            <div className="dk-layout-row">
+              {value.layouts
+                .filter(one => one.place === place)
+                .map(({ name, label, help, reason: why }) => (
+                  <label
+                    key={name}
+                    className={`dk-layout ${why ? 'dk-layout-off' : ''}`}
+                    title={why ? `Not possible: ${why}.` : help}
+                  >
+                    <input
+                      type="radio"
+                      name={`${id}-layout`}
+                      value={name}
+                      checked={layout === name}
+                      aria-describedby={layout === name ? `${id}-help` : undefined}
+                      onChange={() => bench.look({ exporting: { ...draft, layout: name } })}
+                    />
+                    <b>{label}</b>
+                    {why && <span className="dk-unseen">, not possible</span>}
+                  </label>
+                ))}
+            </div>
+          </div>
         ))}
+        {picked && (
+          <p id={`${id}-help`} className="dk-soft dk-layout-help">
+            {picked.reason ? `Not possible: ${picked.reason}.` : picked.help}
+          </p>
+        )}
       </fieldset>
       {settings.length > 0 && (
         <Settings
