@@ -5,9 +5,10 @@ Runs are found again by their tags, so that logging twice adds nothing twice. Cr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ _LONGEST = 5000
 
 
 class MLflow(Tracker):
-    """Speaks to a tracking server, a database or a folder, whatever MLflow's client takes."""
+    """Speaks to a tracking server or a database, as MLflow's client does."""
 
     name = "mlflow"
     label = "MLflow"
@@ -45,13 +46,28 @@ class MLflow(Tracker):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it reports to a server otherwise
         mlflow = require("mlflow", "mlflow")
         try:
-            return _Log(mlflow.MlflowClient(tracking_uri=place or None), experiment).write(settings)
+            with _impatient():
+                return _Log(mlflow.MlflowClient(tracking_uri=place or None), experiment).write(settings)
         except (mlflow.exceptions.MlflowException, OSError) as error:
             reason = " ".join(str(error).split())[:300].rstrip(".")
             raise StoreError(
                 f"MLflow{f' at {place}' if place else ''} cannot be written: {reason}.",
                 remedy="check the address, and that its server is running.",
             ) from error
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Have MLflow try a server that does not answer three times; by itself it does so for minutes."""
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "2"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 class _Log:
