@@ -1,8 +1,12 @@
 """Engines for browsers, phones and boards, against the folders of the layouts `edge` and `microcontroller`.
 
-Headers of ONNX Runtime and of LiteRT come with no package: they are looked for in ``.venv-proof/headers/onnxruntime``
-(``onnxruntime_cxx_api.h``, what it includes) and ``.venv-proof/headers/litert`` (``litert/c``). What needs them is left
-out where they are not.
+Headers of ONNX Runtime and of LiteRT, and the sources of TensorFlow Lite Micro, come with no package. They are looked
+for in ``.venv-proof/headers``, and what needs them is left out where they are not:
+
+* ``onnxruntime``: ``onnxruntime_cxx_api.h`` and what it includes;
+* ``litert``: ``litert/c``;
+* ``tflite-micro``: ``tensorflow`` and ``signal``, with ``flatbuffers``, ``fixedpoint``, ``internal`` and ``ruy`` of the
+  projects that it is built with.
 """
 
 import contextlib
@@ -287,3 +291,67 @@ def test_micro(kind, packages, versions, tmp_path):
     _, problems = compare({name: golden}, {name: real.astype(golden.dtype)}, artifact.manifest.tolerance)
     assert not problems
     versions(**found["versions"])
+
+
+#: Kernels of the small CNN, and what they share.
+KERNELS = (
+    "add", "add_common", "conv", "conv_common", "depthwise_conv", "depthwise_conv_common", "fully_connected",
+    "fully_connected_common", "kernel_util", "micro_tensor_utils", "reduce", "reduce_common", "softmax",
+    "softmax_common",
+)  # fmt: skip
+MICRO_FOLDERS = (
+    "lite/micro", "lite/micro/arena_allocator", "lite/micro/memory_planner", "lite/micro/tflite_bridge", "lite/core/c",
+    "lite/core/api", "lite/kernels", "lite/kernels/internal", "lite/kernels/internal/reference",
+    "compiler/mlir/lite/core/api", "compiler/mlir/lite/schema",
+)  # fmt: skip
+NOT_BUILT = ("test", "recording", "mock", "debug_log_stub", "benchmark", "system_setup_")
+MICRO_FLAGS = ("-std=c++17", "-O1", "-DTF_LITE_STATIC_MEMORY", "-fno-exceptions", "-fno-rtti")
+
+
+@pytest.fixture(scope="module")
+def micro_objects():
+    """TensorFlow Lite Micro with the kernels of the small CNN, compiled for this machine once; takes minutes."""
+    sources = PROOF / "headers" / "tflite-micro"
+    if not sources.is_dir() or shutil.which("g++") is None:
+        pytest.skip(f"{sources.relative_to(PROOF.parent)} does not hold TensorFlow Lite Micro, or g++ is missing")
+    built = PROOF / "tflite-micro-objects"
+    built.mkdir(exist_ok=True)
+    files = [f for folder in MICRO_FOLDERS for f in (sources / "tensorflow" / folder).glob("*.cc")]
+    files = [f for f in files if not any(part in f.name for part in NOT_BUILT)]
+    files += [sources / f"tensorflow/lite/micro/kernels/{name}.cc" for name in KERNELS]
+    objects = []
+    for file in filter(Path.is_file, files):
+        made = built / f"{file.relative_to(sources).as_posix().replace('/', '_')}.o"
+        if not made.exists():
+            subprocess.run(["g++", *MICRO_FLAGS, f"-I{sources}", "-c", file, "-o", made], check=True)
+        objects.append(made)
+    return sources, objects
+
+
+@pytest.mark.proves("microcontroller", "engine", by="TensorFlow Lite Micro 2026-08, compiled with g++")
+@pytest.mark.proof(
+    "The sources of the layout `microcontroller` run on this machine, within the arena they reserve",
+    against="TensorFlow Lite Micro, g++",
+)
+@pytest.mark.parametrize("kind", ["cnn_int8_tflite", "cnn_tflite"])
+def test_micro_sources(kind, micro_objects, tmp_path):
+    sources, objects = micro_objects
+    artifact = export(exportable(kind, tmp_path), tmp_path / "out", layout="microcontroller")
+    ((name, golden),) = load_arrays(artifact.path / artifact.manifest.golden_outputs).items()
+    (raw,) = load_arrays(artifact.path / artifact.manifest.golden_inputs).values()
+    (tmp_path / "raw.bin").write_bytes(raw.tobytes())
+    (tmp_path / "main.cc").write_text(
+        '#include <cstdio>\n#include "main_functions.h"\nint main(int, char** files) {\n'
+        '  if (!Setup()) return 1;\n  unsigned char in[64];\n  float out[3];\n  FILE* file = fopen(files[1], "rb");\n'
+        "  while (fread(in, 1, 64, file) == 64) {\n    if (!Run(in, out)) return 2;\n"
+        '    printf("%.9g %.9g %.9g\\n", out[0], out[1], out[2]);\n  }\n  return 0;\n}\n'
+    )
+    own = [tmp_path / "main.cc", *(artifact.path / "src").glob("*.cc")]
+    places = [f"-I{sources}", f"-I{artifact.path / 'src'}"]
+    subprocess.run(["g++", *MICRO_FLAGS, *places, *own, *objects, "-o", tmp_path / "run"], check=True)
+    done = subprocess.run([tmp_path / "run", tmp_path / "raw.bin"], capture_output=True, text=True, check=True)
+    used, reserved = (int(word) for word in done.stderr.split() if word.isdigit())
+    assert used <= reserved == graph_of(artifact.model_path).arena_bytes
+    found = np.array([line.split() for line in done.stdout.splitlines()], np.float32)
+    _, problems = compare({name: golden}, {name: found}, artifact.manifest.tolerance)
+    assert not problems
