@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploykit.core.errors import ExportError
 from deploykit.exporters._contract import Draft, Exporter
-from deploykit.exporters._edge.graph import MicroGraph, graph_of
+from deploykit.exporters._edge.graph import MicroGraph, MicroOperator, graph_of
 from deploykit.exporters._edge.micro_operators import EDGE_TPU
 from deploykit.exporters._edge.tflite import FLAVOR
 from deploykit.exporters._files import copy_model
@@ -58,28 +58,37 @@ class EdgeTpu(Exporter):
                 one that the Edge TPU lacks, so that nothing would run there.
         """
         graph = graph_of(candidate.path)
-        odd = [t for t in graph.tensors.values() if t.dtype not in _QUANTIZED]
+        ends = _ends(graph)
+        allowed = {place for o in ends for place in (*o.inputs, *o.outputs)} & {*graph.inputs, *graph.outputs}
+        odd = [t for place, t in graph.tensors.items() if t.dtype not in _QUANTIZED and place not in allowed]
         if odd:
             raise ExportError(
                 f"The Edge TPU runs whole numbers of 8 bits alone; {len(odd)} of {len(graph.tensors)} tensors hold "
                 f"{', '.join(sorted({t.dtype for t in odd}))}, such as {odd[0].name!r}.",
-                remedy="choose a candidate of quantize_static with int8 inputs and outputs.",
+                remedy="choose a candidate of quantize_static.",
             )
-        rows, reached = _rows(graph)
+        inner = [operator for operator in graph.operators if operator not in ends]
+        known = [operator.name in EDGE_TPU for operator in inner]
+        reached = known.index(False) if False in known else len(known)
         if not reached:
             raise ExportError(
-                f"The Edge TPU has no {graph.operators[0].name}, the first operator: the whole model would stay on the "
-                "CPU.",
+                f"The Edge TPU has no {inner[0].name}, the first operator: the whole model would stay on the CPU.",
                 remedy="export with layout='edge', which runs it on the CPU.",
             )
         copy_model(candidate.path, folder / "model.tflite")
-        total = len(graph.operators)
+        total = len(inner)
         words = (
             f"All {total} operators are on Coral's list: the whole model may run on the Edge TPU."
             if reached == total
             else f"{reached} of {total} operators may run on the Edge TPU. The compiler cuts the graph once: from "
-            f"`{graph.operators[reached].name}` (operator {reached + 1}) on, everything stays on the CPU."
+            f"`{inner[reached].name}` on, everything stays on the CPU."
         )
+        if ends:
+            words += (
+                " Real numbers at the ends of the model are converted on the CPU"
+                f" ({', '.join(sorted({o.name for o in ends}))})."
+            )
+        rows = _rows(graph, ends, inner[:reached])
         compiled, pinned = "model.tflite", ""
         if any(size is None for spec in draft.file_inputs for size in spec.shape or ()):
             compiled, pinned = "fixed/model.tflite", _PINNED
@@ -90,16 +99,32 @@ class EdgeTpu(Exporter):
         return "model.tflite"
 
 
-def _rows(graph: MicroGraph) -> tuple[list[str], int]:
-    """A line for each operator, and how many run before the first one that the Edge TPU lacks."""
-    known = [operator.name in EDGE_TPU for operator in graph.operators]
-    reached = known.index(False) if False in known else len(known)
-    rows = [
-        f"| {n} | {o.name} | {'yes' if n <= reached else 'no' if not fine else 'no: behind the cut'} | "
-        f"{EDGE_TPU.get(o.name, '')} |"
-        for n, (o, fine) in enumerate(zip(graph.operators, known, strict=True), 1)
+def _ends(graph: MicroGraph) -> list[MicroOperator]:
+    """What makes whole numbers of real inputs, and real outputs of whole numbers; the compiler leaves it to the CPU.
+
+    Source: "Float input and output tensors" of Coral's documentation.
+    """
+    return [
+        o
+        for o in graph.operators
+        if (o.name == "QUANTIZE" and o.inputs[0] in graph.inputs and _is_real(graph, o.inputs[0]))
+        or (o.name == "DEQUANTIZE" and o.outputs[0] in graph.outputs)
     ]
-    return rows, reached
+
+
+def _is_real(graph: MicroGraph, place: int) -> bool:
+    return graph.tensors[place].dtype.startswith("float")
+
+
+def _rows(graph: MicroGraph, ends: list[MicroOperator], mapped: list[MicroOperator]) -> list[str]:
+    """A line for each operator."""
+    rows = []
+    for number, operator in enumerate(graph.operators, 1):
+        where = "yes" if operator in mapped else "no" if operator.name not in EDGE_TPU else "no: behind the cut"
+        if operator in ends:
+            where = "no: at the end of the model"
+        rows.append(f"| {number} | {operator.name} | {where} | {EDGE_TPU.get(operator.name, '')} |")
+    return rows
 
 
 ADAPTER = EdgeTpu()

@@ -5,6 +5,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from deploykit.core.errors import ExportError
+from deploykit.exporters import edgetpu
 from deploykit.exporters._edge.graph import MicroGraph, MicroOperator, MicroTensor, graph_of
 from deploykit.exporters._export import export
 from deploykit.testing.exporters import exportable
@@ -83,6 +84,20 @@ def test_what_stays_on_the_cpu(int8, tmp_path):
         one.invoke()
         answers.append(one.get_tensor(one.get_output_details()[0]["index"]))
     np.testing.assert_array_equal(*answers)
+
+
+def test_what_runs_where_on_the_edge_tpu():
+    """Real numbers at the ends are converted on the CPU, and the graph is cut once."""
+    kinds = ("float32", "int8", "int8", "int8", "int8", "float32")
+    tensors = {n: MicroTensor(str(n), kind, (4,), 4, False, 1) for n, kind in enumerate(kinds)}
+    names = ("QUANTIZE", "CONV_2D", "GELU", "CONV_2D", "DEQUANTIZE")
+    operators = tuple(MicroOperator(name, (n,), (n + 1,)) for n, name in enumerate(names))
+    graph = MicroGraph(tensors, operators, (0,), (5,))
+    assert edgetpu._ends(graph) == [operators[0], operators[4]]
+    rows = edgetpu._rows(graph, [operators[0], operators[4]], [operators[1]])
+    assert [row.split(" | ")[2] for row in rows] == [
+        "no: at the end of the model", "yes", "no", "no: behind the cut", "no: at the end of the model",
+    ]  # fmt: skip
 
 
 @pytest.mark.long

@@ -49,7 +49,7 @@ def layers_of(model: Any, size: int) -> list[Dense]:
     given = [o.name for o in model.graph.output]
     if len(fed) != 1 or len(given) != 1:
         raise UnsupportedModelError(
-            f"PMML is written of networks with one input and one output; this one has {len(fed)} and {len(given)}.",
+            f"It takes networks with one input and one output; this one has {len(fed)} and {len(given)}.",
             remedy=_OTHER,
         )
     chain = _Chain(size)
@@ -103,7 +103,7 @@ class _Chain:
                 raise _refused(node, f"its axis is {known['axis']}")
             self._activate(node, ACTIVATIONS[kind])
         else:
-            raise _refused(node, "PMML's networks have dense layers alone")
+            raise _refused(node, "only dense layers and their activations are taken")
 
     def layers(self) -> list[Dense]:
         """All layers; what waits becomes one of its own."""
@@ -191,5 +191,5 @@ def _folded(node: Any, constants: Mapping[str, Any], imports: Any) -> dict[str, 
 
 def _refused(node: Any, reason: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"PMML cannot hold {node.op_type} ({node.name or node.output[0]!r}): {reason}.", remedy=_OTHER
+        f"{node.op_type} ({node.name or node.output[0]!r}) is not part of a dense network: {reason}.", remedy=_OTHER
     )
