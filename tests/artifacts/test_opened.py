@@ -28,6 +28,7 @@ _WRITERS = (
     "deploykit/deploying/",
     "deploykit/exporters/_export.py",
     "deploykit/exporters/_container/image.py",
+    "deploykit/exporters/_save.py",
     "deploykit/exporters/_dense/source.py",
     "deploykit/exporters/edge.py",
     "deploykit/exporters/microcontroller.py",
