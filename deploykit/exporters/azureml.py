@@ -55,8 +55,10 @@ def run(raw_data: str) -> AMLResponse:
     """Outputs by name for ``{"inputs": {NAME: [...]}}``, raw examples, batch first."""
     try:
         return AMLResponse({"outputs": model.lists(json.loads(raw_data)["inputs"])}, 200, json_str=True)
-    except (RequestError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return AMLResponse({"error": str(error) or type(error).__name__}, 400, json_str=True)
+    except (RequestError, ValueError) as error:
+        return AMLResponse({"error": str(error)}, 400, json_str=True)
+    except (KeyError, TypeError):
+        return AMLResponse({"error": 'Expected {"inputs": {NAME: [...]}}.'}, 400, json_str=True)
 '''
 
 _DOCKERFILE = """\

@@ -48,7 +48,7 @@ def predict_fn(data, model, *_):
     """Outputs by name."""
     try:
         return model.lists(data)
-    except (RequestError, AttributeError) as error:
+    except RequestError as error:
         raise _refusal(400, str(error)) from error
 
 

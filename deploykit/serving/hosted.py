@@ -16,6 +16,7 @@ from deploykit.core.errors import ExportError
 from deploykit.core.model import TensorSpec
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.serving.dataplane import DataPlane
+from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.tensors import converted, from_lists, to_lists
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class HostedModel:
             InvalidInputError: The examples are not what the model takes.
         """
         plane = self._plane
+        if not isinstance(inputs, Mapping):  # a host hands on what its client has sent
+            raise InvalidInputError(f"Expected inputs by name, got {shown(inputs)}.")
         arrays = {name: _array(value, plane.spec(name), plane.real.get(name, "")) for name, value in inputs.items()}
         batch = plane.batch(arrays)
         with self._turn:

@@ -87,6 +87,7 @@ def test_golden_outputs_must_be_reproduced(cnn, tmp_path):
     [
         ({"picture": [[[0] * 8] * 8]}, "Unknown input 'picture'; expected 'image'"),
         ({}, "got none"),
+        ([1, 2], r"Expected inputs by name, got \[1, 2\]"),
         ({"image": [[0] * 8] * 8}, r"expected shape \(batch, 8, 8\), got \(8, 8\)"),
         ({"image": np.full((1, 8, 8), 300)}, "got 300"),
         ({"image": [[["a"] * 8] * 8]}, "got text 'a'"),

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import tarfile
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,20 @@ def parsed(python, script, path):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def refuses(url):
+    """What is not an input of the model is the client's fault, in words."""
+    for body, said in (
+        ({"inputs": {"papyrus": [1]}}, "papyrus"),
+        ({"inputs": [1]}, "Expected inputs by name"),
+        ({}, "Expected {"),
+    ):
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        assert caught.value.code == 400
+        assert said in caught.value.read().decode()
+
+
 def exported(kind, folder, layout, **parameters):
     return export(exportable(kind, folder), folder / "out", layout=layout, name="shown", parameters=parameters)
 
@@ -102,6 +118,7 @@ def test_azures_server_runs_the_scoring_script(kind, engine, versions, tmp_path)
     environment = {"PYTHONPATH": "", "PATH": f"{programs}:/usr/bin:/bin"}
     with servers.started(command, environment, port, "/", tmp_path / "azure.log"):
         found = verify(artifact, url=f"http://127.0.0.1:{port}")
+        refuses(f"http://127.0.0.1:{port}/score")
     assert found.ok, found
     assert found.url_difference is not None
 
@@ -144,6 +161,7 @@ def test_sagemakers_toolkit_serves_the_archive(engine, versions, tmp_path):
     command = [programs / "python", "-c", _SERVE_SAGEMAKER, tmp_path / "mms.properties"]
     with servers.started(command, environment, port, "/ping", tmp_path / "sagemaker.log"):
         found = verify(artifact, url=f"http://127.0.0.1:{port}")
+        refuses(f"http://127.0.0.1:{port}/invocations")
     assert found.ok, found
     assert found.url_difference is not None
 
