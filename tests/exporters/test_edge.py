@@ -11,6 +11,7 @@ from onnxruntime.tools.reduced_build_config_parser import parse_config
 
 from deploykit.artifacts.arrays import load_arrays
 from deploykit.core.errors import ExportError
+from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._edge.cpp import CPP
 from deploykit.exporters._edge.flavor import filled
@@ -19,7 +20,7 @@ from deploykit.exporters._edge.micropython import MICROPYTHON
 from deploykit.exporters._edge.tensors import Fed, Given, Tensors, _fed
 from deploykit.exporters._export import export
 from deploykit.testing.exporters import exportable
-from deploykit.testing.graphs import carrying, exported
+from deploykit.testing.graphs import carrying, exported, graph, node, value
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (3, 6, 4)).astype(np.uint8)
@@ -167,6 +168,28 @@ def test_every_language_has_the_files_own_names(two):
         text = (two.path / name).read_text("utf-8")
         assert "%%" not in text
         assert all(f'"{tensor}"' in text for tensor in ("left", "right", "score", "label"))
+
+
+def test_names_that_must_be_quoted(tmp_path):
+    names = ['a "b" ü $x \\', "y%d\n$z"]
+    path = graph(
+        tmp_path, [node("Softmax", [names[0]], [names[1]])],
+        [value(names[0], "float32", "N", 2)], [value(names[1], "float32", "N", 2)],
+    )  # fmt: skip
+    data = Dataset.from_arrays(RNG.normal(size=(60, 2)).astype(np.float32), [0, 1] * 30, classes=('"$a"', "b\\"))
+    artifact = exported(path, data, layout="edge")
+    told = "[m.inputs[0].name, m.outputs[0].name, m.classes]"
+    shown = f"import('./model.mjs').then((m) => console.log(JSON.stringify({told})))"
+    done = subprocess.run(
+        ["node", "-e", shown], cwd=artifact.path / "javascript", capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [*names, ['"$a"', "b\\"]]
+    if shutil.which("g++"):
+        (tmp_path / "main.cpp").write_text('#include "model.h"\n')
+        check = ["g++", "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{artifact.path / 'cpp'}"]
+        subprocess.run([*check, tmp_path / "main.cpp"], check=True)
+    kotlin = (artifact.path / "kotlin/Run.kt").read_text("utf-8")
+    assert r'"a \"b\" ü \$x \\" to OnnxTensor' in kotlin
 
 
 def test_sequences_are_refused_by_name(tmp_path):
