@@ -71,7 +71,7 @@ def test_odd_files_of_an_artifact(make, tmp_path):
     make(tmp_path / "model.onnx")
     values = dict.fromkeys(Manifest.__dataclass_fields__) | {
         "model": "model.onnx", "golden_inputs": "model.onnx", "golden_outputs": "model.onnx",
-        "files": {"model.onnx": "0" * 64},
+        "files": {"model.onnx": "0" * 64}, "editable": (),
     }  # fmt: skip
     (problem,) = Artifact(tmp_path, Manifest(**values)).problems()
     assert problem.startswith("model.onnx is missing, or not a regular" if make is not giant else "model.onnx claims")
