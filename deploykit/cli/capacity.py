@@ -29,7 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--price", metavar="P", type=float, help="price of a core for an hour, in any currency")
     parser.add_argument(
-        "--check", action="store_true", help="also ask the real server at 50, 70 and 85 %% load, and show both"
+        "--check",
+        action="store_true",
+        help="also ask the real server at 50, 70 and 85 %% load: pauses of a shared machine are not in the plan",
     )
     parser.add_argument("--rounds", metavar="N", type=int, default=3, help="rounds of each load (default: 3)")
     parser.add_argument("--seconds", metavar="S", type=float, default=0.5, help="length of a round (default: 0.5)")

@@ -53,7 +53,8 @@ def capacity(
 
     One worker of the real server is measured on this machine: its rate with 1 to 32 requests at once, and the time of
     requests that are alone. A queueing model says from that how long requests that arrive at random take at any load;
-    workers have queues of their own, and requests go to them at random.
+    workers have queues of their own, and requests go to them at random. Pauses of a machine that is shared are not in
+    the model: there, ``check`` shows how much longer requests take.
 
     Args:
         artifact: The artifact or its folder. A tuned one is measured with its settings, but for the number of workers.

@@ -117,7 +117,8 @@ async def arrive(
     loop = asyncio.get_running_loop()
     random = Random(seed)
     idle: list[_Call] = []
-    every: list[_Call] = []
+    every: set[_Call] = set()
+    opening: set[asyncio.Task[Any]] = set()
     waiting: collections.deque[float] = collections.deque()
     times = array.array("f")
     failed: list[str] = []
@@ -125,24 +126,34 @@ async def arrive(
     end = begin + seconds
     sent = 0
 
-    def answered(call: _Call, due: float) -> None:
-        if begin <= due < end:
-            times.append(time.monotonic() - due)
+    def free(call: _Call) -> None:
         if waiting:
             call.send(requests[sent % len(requests)], waiting.popleft())
         else:
             idle.append(call)
 
+    def answered(call: _Call, due: float) -> None:
+        if begin <= due < end:
+            times.append(time.monotonic() - due)
+        free(call)
+
+    def lost(call: _Call) -> None:  # a server closes connections that are not used
+        every.discard(call)
+        if call in idle:
+            idle.remove(call)
+
     async def more() -> None:
-        call = _Call(answered, failed.append)
-        every.append(call)
-        await loop.create_connection(partial(_itself, call), host, port)
-        idle.append(call)
+        call = _Call(answered, lost, failed.append)
+        every.add(call)
+        try:
+            await loop.create_connection(partial(_itself, call), host, port)
+        except OSError as error:
+            failed.append(str(error))
+        else:
+            free(call)
 
     cpu, clock = time.process_time(), time.monotonic()
     try:
-        for _ in range(_CONNECTIONS):
-            await more()
         due = time.monotonic()
         while due < end and not failed:
             if time.monotonic() < due:
@@ -152,14 +163,19 @@ async def arrive(
                 idle.pop().send(requests[sent % len(requests)], due)
             elif len(waiting) < _MOST_WAITING:
                 waiting.append(due)
+                if len(every) < _CONNECTIONS:
+                    opening.add(task := asyncio.ensure_future(more()))
+                    task.add_done_callback(opening.discard)
             else:
                 raise RuntimeError(f"{_MOST_WAITING:,} requests wait: the server cannot do {rate:,.0f} a second")
             sent += 1
             due += random.expovariate(rate)
-        while len(idle) < len(every) and not failed and time.monotonic() < end + _PATIENCE_S:
+        while (opening or waiting or len(idle) < len(every)) and not failed:
+            if time.monotonic() > end + _PATIENCE_S:
+                raise RuntimeError(f"no answer within {_PATIENCE_S:g} s")
             await asyncio.sleep(0.001)
     finally:
-        for call in every:
+        for call in [*every]:
             call.close()
     if failed:
         raise RuntimeError(failed[0])
@@ -170,31 +186,37 @@ async def arrive(
 class _Call(asyncio.Protocol):
     """A connection with one request at a time."""
 
-    def __init__(self, answered: Callable[[_Call, float], None], failed: Callable[[str], None]) -> None:
-        self._answered, self._failed = answered, failed
+    def __init__(
+        self, answered: Callable[[_Call, float], None], lost: Callable[[_Call], None], failed: Callable[[str], None]
+    ) -> None:
+        self._answered, self._lost, self._failed = answered, lost, failed
         self._transport: Any = None
         self._due = 0.0
         self._answer = b""
-        self._closed = False
+        self._busy = self._closed = False
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
     def send(self, request: bytes, due: float) -> None:
-        self._due = due
+        self._due, self._busy = due, True
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
+        if not self._busy:  # that it was not used for too long
+            return
         self._answer = answer = self._answer + data if self._answer else data
         if not (length := _whole(answer)):
             return
         if b" 200 " not in answer[:20]:
             self._failed(answer[9:12].decode("latin-1") + " " + answer[length:][:_SHOWN].decode(errors="replace"))
-        self._answer = b""
+        self._answer, self._busy = b"", False
         self._answered(self, self._due)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self._closed:
+        if not self._busy:
+            self._lost(self)
+        elif not self._closed:
             self._failed(f"the connection was closed: {error or 'without an answer'}")
 
     def close(self) -> None:
