@@ -229,9 +229,9 @@ def _bad_values(parameter: Parameter) -> list[tuple[Any, str]]:
         return [(1, "path")]
     found: list[tuple[Any, str]] = [("many", "number")]
     if parameter.minimum is not None:
-        found.append((parameter.minimum - 1, f"{parameter.minimum:g}"))
+        found.append((parameter.minimum - 1, parameter.bounds))
     if parameter.maximum is not None:
-        found.append((parameter.maximum + 1, f"{parameter.maximum:g}"))
+        found.append((parameter.maximum + 1, parameter.bounds))
     return found
 
 

@@ -62,6 +62,14 @@ class Capacity(Plain):
         shared_p99_ms: p99 at the planned load if requests go to the worker that has fewest, instead of at random.
         price: Of a core for an hour; None: not given.
         environment: Machine and versions.
+
+    Example:
+        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        >>> artifact = dk.export(built, "exported/capacity", overwrite=True)
+        >>> plan = dk.capacity(artifact, rate=1000, p99_ms=60_000, headroom=0.5, price=0.04, rounds=1, seconds=0.05)
+        measuring a worker...
+        >>> plan.planned.load <= 0.5, plan.workers >= 1, plan.per_million > 0
+        (True, True, True)
     """
 
     name: str
