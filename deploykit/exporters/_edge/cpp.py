@@ -58,9 +58,7 @@ class Cpp(Language):
         if not fed.steps and not fed.scale:
             return "\n".join([*lines, f"    out[i] = static_cast<{out}>({value});", "  }", "}"])
         lines.append(f"    {self.types[kind]} x = static_cast<{self.types[kind]}>({value});")
-        for n, s in enumerate(fed.steps):
-            operand = f"operands{n}[channel]" if len(s.operands) > 1 else self.number(s.operands[0], kind)
-            lines.append(f"    x = x {s.operator} {operand};")
+        lines += [f"    x = {made};" for made in self.operations(fed)]
         if fed.scale:
             low, high = (f"{end}.0f" for end in limits(fed.dtype))
             scale, zero = self.number(fed.scale, "float32"), f"{fed.zero_point}.0f"

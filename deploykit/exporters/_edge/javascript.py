@@ -57,9 +57,7 @@ class JavaScript(Language):
             made = value if big == small else f"BigInt({value})" if big else f"Number({value})"
             return "\n".join([*lines, f"    out[i] = {made};", "  }", "  return out;", "}"])
         lines.append(f"    let x = {rounded}({f'Number({value})' if small else value});")
-        for n, s in enumerate(fed.steps):
-            operand = f"operands{n}[channel]" if len(s.operands) > 1 else self.number(s.operands[0], kind)
-            lines.append(f"    x = {rounded}(x {s.operator} {operand});")
+        lines += [f"    x = {rounded}({made});" for made in self.operations(fed)]
         if fed.scale:
             low, high = limits(fed.dtype)
             scale = self.number(fed.scale, "float32")

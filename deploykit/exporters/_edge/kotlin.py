@@ -71,9 +71,7 @@ class Kotlin(Language):
         if not fed.steps and not fed.scale:
             return "\n".join([*lines, f"        out[i] = {_plain(value, fed)}", "    }", "    return out", "}"])
         lines.append(f"        var x = {_whole(value, fed.raw_dtype)}.to{floating}()")
-        for n, s in enumerate(fed.steps):
-            operand = f"operands{n}[channel]" if len(s.operands) > 1 else self.number(s.operands[0], kind)
-            lines.append(f"        x = x {s.operator} {operand}")
+        lines += [f"        x = {made}" for made in self.operations(fed)]
         if fed.scale:
             low, high = limits(fed.dtype)
             scale = self.number(fed.scale, "float32")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from deploykit.exporters._edge.tensors import Fed, Given, Tensors
@@ -55,6 +55,13 @@ class Language:
     @abstractmethod
     def read(self, place: int, given: Given) -> str:
         """The function that makes real numbers of output number ``place``."""
+
+    def operations(self, fed: Fed) -> Iterator[str]:
+        """``x * 2.0`` for each step of the preparation; an operand for each channel comes from an array."""
+        for n, step in enumerate(fed.steps):
+            many = len(step.operands) > 1
+            operand = f"operands{n}[channel]" if many else self.number(step.operands[0], computing(fed))
+            yield f"x {step.operator} {operand}"
 
     def text(self, value: str) -> str:
         """A string literal."""

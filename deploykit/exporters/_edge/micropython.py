@@ -54,9 +54,7 @@ class MicroPython(Language):
             made = f"int({value})" if "int" in fed.dtype else value
             return "\n".join([*lines, f"        out[i] = {made}", "    return out"])
         lines.append(f"        x = {value}")
-        for n, s in enumerate(fed.steps):
-            operand = f"operands{n}[channel]" if len(s.operands) > 1 else self.number(s.operands[0], kind)
-            lines.append(f"        x = x {s.operator} {operand}")
+        lines += [f"        x = {made}" for made in self.operations(fed)]
         if fed.scale:
             low, high = limits(fed.dtype)
             scale = self.number(fed.scale, "float32")
