@@ -17,6 +17,8 @@ exclude_patterns = ["_build", "reference/generated", "**/.*"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 # The notebooks are executed before (docs/tools/notebooks.py). Nothing of their output needs a script.
+# Markdown that a cell gives has tables, as pages do.
+nb_render_markdown_format = "myst"
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 nb_mime_priority_overrides = [("html", "image/svg+xml", 5), ("html", "image/png", 6), ("html", "text/html", 7)]
