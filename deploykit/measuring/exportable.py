@@ -33,8 +33,8 @@ class Exportable:
         alternatives: Rows of the same report, best first, from which a layout that cannot hold this candidate names
             one it can.
         check: What was found when the original model was run on some examples.
-        by_class: Tells what it does to single classes of the evaluation split, the one that loses most first; nothing
-            if answers are not classes or it was not measured. It may run the model.
+        by_class: Returns how accuracy changes for each class of the evaluation split, greatest loss first; empty if
+            answers are not classes or it was not measured. It may run the model.
         digest: SHA-256 that the file had when it was measured, for a file that lies outside the store.
     """
 

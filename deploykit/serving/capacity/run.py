@@ -134,7 +134,7 @@ def _checked(
 
 
 def _counted(say: OnProgress, words: str, *, check: bool = False) -> Callable[[int, int], None]:
-    """Tells how many rounds are done; with a check to come, they are half of the work."""
+    """A function that reports how many rounds are done; with a check to come, they are half of the work."""
 
     def told(done: int, total: int) -> None:
         share = done / total / (2 if check else 1)

@@ -152,9 +152,12 @@ def ready(name: str) -> str:
 
 @contextlib.contextmanager
 def started(command: list[Any], environment: dict[str, str], port: int, path: str, log: Path) -> Iterator[int]:
-    """A process of a server, once it answers a GET of a path with 200; ended with the processes it has started."""
+    """A process of a server, once it answers a GET of a path with 200; ended with the processes it has started.
+
+    It is started in the folder of its log, where some leave further files.
+    """
     with log.open("wb") as out, subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=out, stderr=out
+        command, env={**os.environ, **environment}, stdout=out, stderr=out, cwd=log.parent
     ) as process:  # fmt: skip
         try:
             while process.poll() is None:
