@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from deploykit.planning.steps import BuildStep
     from deploykit.reporting.beside import Changed, Obstacle, Pair
     from deploykit.reporting.events import Progress
+    from deploykit.reporting.evidence.calibration import Calibration, CalibrationBin
     from deploykit.reporting.evidence.class_changes import ClassChanges
     from deploykit.reporting.evidence.flips import Flip, Flips, Guess
     from deploykit.reporting.evidence.graph_diff import GraphDiff
@@ -61,6 +62,8 @@ __all__ = [
     "AdoptedSignature",
     "BaselineCheck",
     "BuildStep",
+    "Calibration",
+    "CalibrationBin",
     "Calling",
     "Changed",
     "ClassChange",
@@ -135,6 +138,8 @@ _HOMES = {
     "AdoptedSignature": "deploykit.artifacts.adopted",
     "BaselineCheck": "deploykit.core.check",
     "BuildStep": "deploykit.planning.steps",
+    "Calibration": "deploykit.reporting.evidence.calibration",
+    "CalibrationBin": "deploykit.reporting.evidence.calibration",
     "Calling": "deploykit.core.calling",
     "Changed": "deploykit.reporting.beside",
     "ClassChange": "deploykit.core.class_change",

@@ -35,6 +35,9 @@ def run(options: argparse.Namespace) -> None:
     text = choice.explain()
     if layers:
         text += f"\n\n{_table(layers)}"
+    changed = choice.changed()
+    if changed:
+        text += "\n\nWhat it changes:\n" + "\n".join(f"  {line}" for line in changed)
     if options.fixes and fixes:
         dk.Space(tuple(fixes), (choice.result.candidate.target,)).save(options.fixes)
         note(options, f"wrote {options.fixes}")
@@ -51,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
         "findings": [f.to_json() for f in choice.measurement.findings] if choice.measurement else [],
         "suggested": [recipe.to_json() for recipe in fixes],
         "layers": layers,
+        "changed": changed,
     }
     show(options, text, facts)
 

@@ -67,6 +67,17 @@ def paired_binary(better: int, worse: int, count: int) -> tuple[Interval, float]
     return Interval(value, min(low, value), max(high, value)), p_value
 
 
+def share(hits: int, count: int) -> Interval:
+    """A proportion with Wilson's 95 % score interval (J. Am. Stat. Assoc. 22, 1927)."""
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + CONFIDENCE) / 2))
+    value = hits / count
+    center = (value + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(value * (1 - value) / count + (z / (2 * count)) ** 2)
+    return Interval(value, min(value, max(0.0, center - half)), max(value, min(1.0, center + half)))
+
+
 def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
     """Which hypotheses Holm's step-down procedure rejects."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])

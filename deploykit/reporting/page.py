@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from deploykit.choosing.goals import Goal
+from deploykit.core.errors import DeploykitError
 from deploykit.core.result import Result
 from deploykit.reporting import numbers, verdict
 from deploykit.reporting.picked import Picked
@@ -39,6 +41,7 @@ summary:focus-visible{outline:2px solid var(--dk-focus);outline-offset:2px}
 code{font-size:13px}
 .dk-soft{color:var(--dk-soft)}
 .dk-report .dk-chart img{width:min(100%,960px);height:auto}
+.dk-report .dk-square img{width:min(100%,420px);height:auto}
 .dk-dark{display:none}
 @media (prefers-color-scheme:dark){.dk-light{display:none}.dk-dark{display:inline}}
 .dk-report .dk-verdict{font-size:15px;font-weight:600;margin:4px 0}
@@ -143,6 +146,7 @@ def page(report: Swept, goal: Goal, best: Picked | None, draw: Draw) -> str:
             _chart(report, draw),
             "<h2>Choice</h2>",
             _choice(report, goal, best),
+            _changed(best),
             "<h2>All candidates</h2>",
             "<p>Changes and speed-ups are paired with the original model; intervals are 95 %. A speed-up whose "
             "interval does not clear 2 % is not claimed. Filled points are on the front or cannot be distinguished "
@@ -199,6 +203,20 @@ def _choice(report: Swept, goal: Goal, best: Picked | None) -> str:
     said.append(f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>")
     said.append(f'<p class="dk-soft">Its key, for the command line: <code>{html.escape(best.key)}</code></p>')
     return "".join(said)
+
+
+def _changed(best: Picked | None) -> str:
+    """What the choice changes in the answers; "" where the store has no outputs to compare."""
+    said = best.changed() if best is not None else []
+    if best is None or not said:
+        return ""
+    drawn = ""
+    with suppress(DeploykitError):  # there are no confidences, or no labels
+        found = best.calibration()
+        drawn = pictures(lambda dark: found.chart(dark=dark), orient="bottom", direction="vertical")
+        drawn = f'<div class="dk-square">{drawn}</div>'
+    lines = "".join(f"<li>{html.escape(line)}</li>" for line in said)
+    return f"<h2>What compression changed</h2><ul>{lines}</ul>{drawn}"
 
 
 _COSTS = {"latency": "latency", "size": "size", "compressed_size": "size after gzip", "memory": "peak memory",

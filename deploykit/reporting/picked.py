@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.choosing.goals import Decision, Goal
 from deploykit.core.candidate import Recipe
-from deploykit.core.errors import CandidateError, ExportError, GoalMissed, SettingError
+from deploykit.core.errors import CandidateError, ExportError, GoalMissed
 from deploykit.core.result import Measurement, Result
 from deploykit.measuring.answers import read_as
 from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import explain as words
 from deploykit.reporting import losing, numbers, verdict
-from deploykit.reporting.evidence import channels, class_changes, flips, graph_diff, layers, weights, why
-from deploykit.reporting.evidence.class_changes import ClassChanges
-from deploykit.reporting.evidence.flips import Flips
-from deploykit.reporting.evidence.graph_diff import GraphDiff
+from deploykit.reporting.evidence import channels, class_changes, layers
+from deploykit.reporting.evidence.compared import Compared
 from deploykit.reporting.evidence.naming import named
-from deploykit.reporting.evidence.outputs import outputs_of
-from deploykit.reporting.evidence.weights import Weights
-from deploykit.reporting.evidence.why import Why
 from deploykit.reporting.places import place
 from deploykit.reporting.swept import Swept
 from deploykit.reporting.verdict import Verdict
 from deploykit.reporting.views.drawing import shown
 from deploykit.reporting.views.table import CSS
-from deploykit.sandbox.supervisor import OnReport
 from deploykit.storage.store import Store
 
 if TYPE_CHECKING:
-    import threading
-
     from numpy.typing import NDArray
-
-_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
-class Picked:
+class Picked(Compared):
     """A candidate of a sweep. `Choice` is one of a report.
 
     Attributes:
@@ -56,11 +45,6 @@ class Picked:
     result: Result
     goal: Goal
     decision: Decision | None = None
-
-    @property
-    def key(self) -> str:
-        """The candidate's key."""
-        return self.result.key
 
     @property
     def met(self) -> bool:
@@ -130,124 +114,6 @@ class Picked:
         """
         return shown(channels.chart(self.result, dark=dark))
 
-    # -- evidence ---------------------------------------------------------------------------------------------------
-
-    def outputs(self, split: str = "evaluation", *, on_report: OnReport | None = None) -> NDArray[Any]:
-        """The scored output for all examples of a split, in order, as the model returns it: shape (examples, …).
-
-        The store keeps it for every candidate that was fully evaluated. If a candidate was stopped early or its outputs
-        were removed, the file is run again in a child process, and the outputs are kept.
-
-        Args:
-            split: ``"evaluation"`` or ``"test"``.
-            on_report: Called with (done, total, words) while the file is run.
-
-        Raises:
-            CandidateError: The candidate has no file, or its file is gone.
-            SettingError: An unknown split.
-        """
-        return outputs_of(self.report, self.result, split, self.exportable, on_report)
-
-    def scores(self, split: str = "evaluation", *, on_report: OnReport | None = None) -> NDArray[Any]:
-        """The scored output as metrics read it: scores with the classes last, class numbers, or plain numbers.
-
-        Args:
-            split: See `outputs`.
-            on_report: See `outputs`.
-        """
-        return read_as(self.outputs(split, on_report=on_report), self.report.contract)
-
-    def flips(
-        self, against: Picked | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
-    ) -> Flips:
-        """Examples whose answer this candidate changes; if outputs are numbers, those whose error grew most.
-
-        Without labels, the latter are the examples whose outputs differ most.
-
-        Args:
-            against: What it is compared with; None: the original model.
-            split: ``"evaluation"`` or ``"test"``.
-            on_report: See `outputs`.
-
-        Raises:
-            CandidateError: Outputs are missing and cannot be made; see `outputs`.
-            SettingError: ``against`` belongs to a different model or different data.
-        """
-        return self._compared(flips.find, against, split, on_report)
-
-    def classes(
-        self, against: Picked | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
-    ) -> ClassChanges:
-        """The gain or loss per class, with paired intervals, greatest loss first.
-
-        Args:
-            against: What it is compared with; None: the original model.
-            split: ``"evaluation"`` or ``"test"``.
-            on_report: See `outputs`.
-
-        Raises:
-            DatasetError: Answers are not classes.
-            CandidateError: Outputs are missing and cannot be made; see `outputs`.
-            SettingError: ``against`` belongs to a different model or different data.
-        """
-        return self._compared(class_changes.compare, against, split, on_report)
-
-    def weights(self, against: Picked | None = None, *, on_report: OnReport | None = None) -> Weights:
-        """Sparsity and histograms of its weight tensors before and after; the files are read in a child process.
-
-        Args:
-            against: What it is compared with; None: the original model, in the candidate's format if the sweep has
-                built it.
-            on_report: Called with (done, total, words) while the files are read.
-
-        Raises:
-            CandidateError: A file is not in the store, or cannot be read.
-            UnsupportedModelError: Weights in this format cannot be read.
-        """
-        other = (against.report, against.result) if against is not None else None
-        return weights.compare(self.report, self.result, other, on_report)
-
-    def graph_diff(
-        self,
-        against: Picked | None = None,
-        *,
-        on_report: OnReport | None = None,
-        cancel: threading.Event | None = None,
-    ) -> GraphDiff:
-        """Its graph and the original's as one diff, with the error of each node's output on calibration examples.
-
-        Both graphs are read and run in a child process; the store keeps the result. Nodes belong together by their
-        weights, by their names, by layers' names between formats, and by their place in the graph; each row says how.
-
-        Args:
-            against: What it is compared with; None: the original model, in the candidate's format if the sweep has
-                built it.
-            on_report: Called with (done, total, words) while the graphs are compared.
-            cancel: Set it to stop.
-
-        Raises:
-            CandidateError: A file is not in the store, or cannot be read.
-            Cancelled: ``cancel`` was set.
-
-        Example:
-            >>> space = dk.Space([dk.Recipe((dk.Step("quantize_static"),))], [dk.Target("onnxruntime")])
-            >>> report = dk.sweep(model, data, space, store="runs/diff", launches=0)
-            [...
-            >>> diff = report.best(minimize="size", max_drop=1.0).graph_diff()
-            >>> diff.counts["added"] > 0, bool(diff.to_frame()["error"].max() > 0)
-            (True, True)
-        """
-        other = (against.report, against.result) if against is not None else None
-        return graph_diff.compare(self.report, self.result, other, on_report, cancel)
-
-    def why(self) -> Why:
-        """Why it is faster or slower: the cause in one line, and microseconds per layer before and after.
-
-        Without a profile, the rows are the float32 model's shares of time on another runtime, marked as an estimate.
-        Without any profile in the report, there are no rows, and ``note`` says so.
-        """
-        return why.explain(self.report, self.result)
-
     def verdict(self) -> Verdict:
         """The verdict for its goal, in one sentence with its numbers."""
         return self._verdict(missed=self.decision is not None and not self.decision.met)
@@ -266,32 +132,6 @@ class Picked:
         """
         self._other(other)
         return verdict.compare(self.result, other.result, self.goal, relative=self.report.relative)
-
-    def _compared(
-        self, compare: Callable[..., _Found], against: Picked | None, split: str, on_report: OnReport | None
-    ) -> _Found:
-        """What a comparison of scored outputs with those of another candidate finds."""
-        other, words = self._other(against)
-        data = self.report.data
-        return compare(
-            self.scores(split, on_report=on_report), other.scores(split, on_report=on_report), data.labels(split),
-            data.classes, meaning=self.report.contract.scored, split=split, against=words,
-        )  # fmt: skip
-
-    def _other(self, against: Picked | None) -> tuple[Picked, str]:
-        """What this is compared with, and in words."""
-        if against is None or (against.key == self.report.baseline and against.report.path == self.report.path):
-            return Picked(self.report, self.report.row(self.report.baseline), self.report.goal()), "the original model"
-        ours, theirs = self.report.facts, against.report.facts
-        if against.report is not self.report and (ours["model"]["digest"], self.report.data.digest) != (
-            theirs["model"]["digest"],
-            against.report.data.digest,
-        ):
-            raise SettingError(
-                f"{against.key} belongs to a different model or different data than {self.key}.",
-                remedy="compare candidates of one sweep.",
-            )
-        return against, f"{against.result.label} on {against.result.candidate.target.runtime}"
 
     def _comparison(self) -> Comparison:
         key = self.measurement.profile if self.measurement else ""

@@ -168,8 +168,9 @@ def test_explain(cli, store):
     status, out, _ = cli("explain", store, "--max-drop", "1")
     assert status == 0
     assert "on ONNX Runtime" in out
-    status, out, _ = cli("explain", store, "--json")
-    assert {"key", "explanation", "findings", "suggested", "layers"} <= set(json.loads(out))
+    status, found, _ = cli("explain", store, "--max-drop", "1", "--json")
+    assert {"key", "explanation", "findings", "suggested", "layers", "changed"} <= set(json.loads(found))
+    assert all(line in out for line in json.loads(found)["changed"])
 
 
 def test_explain_writes_what_would_help_as_a_space(cli, desk, data_flags, tmp_path):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from deploykit.measuring.statistics import holm, paired_binary, t_interval, t_test
+from deploykit.measuring.statistics import holm, paired_binary, share, t_interval, t_test
 
 
 def test_t_interval_of_a_textbook_sample():
@@ -49,3 +49,12 @@ def test_holm_stops_at_the_first_that_fails():
     assert holm([0.001, 0.04, 0.03]) == [True, False, False]
     assert holm([0.001, 0.01, 0.02]) == [True, True, True]
     assert holm([]) == []
+
+
+def test_a_share_has_the_published_score_interval():
+    """81 of 263, and others: Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
+    for (hits, count), (low, high) in {
+        (81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0.0, 0.1611), (1, 29): (0.0061, 0.1718),
+    }.items():  # fmt: skip
+        found = share(hits, count)
+        assert (round(found.low, 4), round(found.high, 4)) == (low, high)

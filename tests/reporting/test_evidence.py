@@ -1,6 +1,7 @@
 """What is shown of a candidate beside the original model, from a real sweep and from outputs made by hand."""
 
 import dataclasses
+import html
 import json
 import shutil
 import sqlite3
@@ -24,6 +25,7 @@ from deploykit.reporting.evidence.naming import shortened
 from deploykit.reporting.evidence.sensitivity import Sensitivity
 from deploykit.reporting.evidence.sensitivity_rows import Damage, SensitivityRow
 from deploykit.reporting.evidence.sensitivity_table import SensitivityCell
+from deploykit.reporting.page import page
 from deploykit.storage.store import Store
 
 CLASSES = ["a", "b", "<img src=x>"]
@@ -294,6 +296,34 @@ def test_another_dataset_is_refused(report, static, tmp_path_factory):
     other = dk.sweep(report.model, data, space, store=folder / "s", launches=0, progress=lambda _p: None)
     with pytest.raises(SettingError, match="one sweep"):
         static.flips(other.choice_for(other.baseline))
+
+
+# -- calibration ----------------------------------------------------------------------------------------------------
+
+
+def test_calibration_is_that_of_the_outputs_and_the_report_says_it(report, static):
+    found = static.calibration()
+    labels, before, after = report.data.labels(), report.choice_for(report.baseline).scores(), static.scores()
+    for shares, error in ((before, found.before), (after, found.after)):
+        sure, right = shares.max(axis=1), shares.argmax(axis=1) == labels
+        bins = [(sure >= low / 15) & (sure < (low + 1) / 15) for low in range(15)]
+        assert error == pytest.approx(sum(abs((right[b] - sure[b]).sum()) for b in bins) / len(sure), abs=1e-6)
+    assert static.changed() == [static.flips().summary(), static.classes().summary(), found.summary()]
+    shown = page(report, report.goal(), static, lambda dark: report.chart(dark=dark))
+    assert "What compression changed" in shown
+    assert all(line in html.unescape(shown) for line in static.changed())
+
+
+def test_what_was_not_kept_is_left_out_of_the_report_and_runs_nothing(report, tmp_path):
+    shutil.copytree(report.path, tmp_path / "s")
+    shutil.rmtree(tmp_path / "s" / "outputs")
+    copied = dk.Report.open(tmp_path / "s")
+    choice = next(copied.choice_for(r.key) for r in copied.rows if "static" in r.label)
+    assert choice.changed() == []
+    assert report.choice_for(report.baseline).changed() == []
+    shown = page(copied, copied.goal(), choice, lambda dark: copied.chart(dark=dark))
+    assert "What compression changed" not in shown
+    assert not (tmp_path / "s" / "outputs").exists()
 
 
 # -- why ------------------------------------------------------------------------------------------------------------

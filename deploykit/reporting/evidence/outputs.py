@@ -53,6 +53,12 @@ def outputs_of(
         return _read(path) if path.is_file() else _made_again(report, row, split, file, path, on_report)
 
 
+def are_kept(report: Swept, row: Result, split: str = "evaluation") -> bool:
+    """Whether the store has the outputs, so that `outputs_of` runs nothing."""
+    noted = row.measurement.outputs if row.measurement else ""
+    return bool(noted) and outputs_file(report.path, noted, split).is_file()
+
+
 def _read(path: Path) -> NDArray[Any]:
     import numpy as np
 
