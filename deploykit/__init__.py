@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from deploykit.sweeping.run import SweepHandle, start_sweep, sweep
     from deploykit.sweeping.sensitivity import SensitivityHandle, sensitivity, start_sensitivity
     from deploykit.sweeping.synthesize import synthesize
+    from deploykit.updating.comparison import Comparison
+    from deploykit.updating.gate import compare
 
 __all__ = [
     "Artifact",
@@ -59,6 +61,7 @@ __all__ = [
     "Capacity",
     "Choice",
     "Cleaned",
+    "Comparison",
     "Contract",
     "Dataset",
     "DeploykitError",
@@ -92,6 +95,7 @@ __all__ = [
     "check_parameters",
     "check_server",
     "clean",
+    "compare",
     "compare_reports",
     "deploy",
     "doctor",
@@ -118,10 +122,11 @@ _HOMES = {
     "Capacity": "deploykit.serving.capacity.plan",
     "Choice": "deploykit.reporting.report",
     "Cleaned": "deploykit.sweeping.clean",
+    "Comparison": "deploykit.updating.comparison",
     "Contract": "deploykit.core.contract",
     "Dataset": "deploykit.data.dataset",
-    "Deployment": "deploykit.deploying._deployment",
     "DeploykitError": "deploykit.core.errors",
+    "Deployment": "deploykit.deploying._deployment",
     "Diagnosis": "deploykit.measuring.doctor",
     "Examined": "deploykit.core.check",
     "GoalMissed": "deploykit.core.errors",
@@ -136,8 +141,8 @@ _HOMES = {
     "SensitivityHandle": "deploykit.sweeping.sensitivity",
     "Server": "deploykit.serving.server",
     "ServerCheck": "deploykit.serving._prepare",
-    "Split": "deploykit.serving.splits",
     "Space": "deploykit.core.space",
+    "Split": "deploykit.serving.splits",
     "Step": "deploykit.core.candidate",
     "Surface": "deploykit_widgets",
     "SweepHandle": "deploykit.sweeping.run",
@@ -150,6 +155,7 @@ _HOMES = {
     "check_parameters": "deploykit.core.settings.notebook",
     "check_server": "deploykit.serving._serve",
     "clean": "deploykit.sweeping.clean",
+    "compare": "deploykit.updating.gate",
     "compare_reports": "deploykit.reporting.comparison",
     "deploy": "deploykit.deploying._deploy",
     "doctor": "deploykit.measuring.doctor",

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from deploykit.serving.tuning.rows import TuningRow
     from deploykit.storage.rows import Rows
     from deploykit.trackers._contract import Logged
+    from deploykit.updating.comparison import GateCheck, GatePlan, GateSide
 
 __all__ = [
     "Adopted",
@@ -79,6 +80,9 @@ __all__ = [
     "Finding",
     "Flip",
     "Flips",
+    "GateCheck",
+    "GatePlan",
+    "GateSide",
     "Goal",
     "GraphDiff",
     "GraphNode",
@@ -155,6 +159,9 @@ _HOMES = {
     "Finding": "deploykit.core.result",
     "Flip": "deploykit.reporting.evidence.flips",
     "Flips": "deploykit.reporting.evidence.flips",
+    "GateCheck": "deploykit.updating.comparison",
+    "GatePlan": "deploykit.updating.comparison",
+    "GateSide": "deploykit.updating.comparison",
     "Goal": "deploykit.choosing.goals",
     "GraphDiff": "deploykit.reporting.evidence.graph_diff",
     "GraphNode": "deploykit.loading._nodes",
@@ -170,8 +177,10 @@ _HOMES = {
     "LayerWeights": "deploykit.loading._weights",
     "LeftOut": "deploykit.planning.planned",
     "Level": "deploykit.reporting.evidence.sensitivity_table",
+    "LoadPoint": "deploykit.serving.capacity.plan",
     "Logged": "deploykit.trackers._contract",
     "Manifest": "deploykit.artifacts.artifact",
+    "MeasuredWorker": "deploykit.serving.capacity.measured",
     "Measurement": "deploykit.core.result",
     "NodeDiff": "deploykit.measuring.graphs.diff",
     "NodeWeight": "deploykit.loading._nodes",
@@ -198,15 +207,13 @@ _HOMES = {
     "TensorFacts": "deploykit.loading._weights",
     "TensorSpec": "deploykit.core.model",
     "Traffic": "deploykit.serving.traffic",
-    "LoadPoint": "deploykit.serving.capacity.plan",
-    "MeasuredWorker": "deploykit.serving.capacity.measured",
-    "WorkerSpeed": "deploykit.serving.capacity.queueing",
     "TuningGrid": "deploykit.serving.tuning.grid",
     "TuningPoint": "deploykit.serving.tuning.grid",
     "TuningRow": "deploykit.serving.tuning.rows",
     "Verdict": "deploykit.reporting.verdict",
     "Weights": "deploykit.reporting.evidence.weights",
     "Why": "deploykit.reporting.evidence.why",
+    "WorkerSpeed": "deploykit.serving.capacity.queueing",
 }
 
 

@@ -1,7 +1,7 @@
 """The command line: one file for each verb.
 
 A verb's module has ``HELP`` (one sentence), ``arguments(parser)`` and ``run(options)``, which returns the exit
-status. Exit status: 0 done, 1 a clear error on stderr, 2 wrong usage, 130 interrupted by Ctrl-C.
+status. Exit status: 0 done, 1 a clear error on stderr, 2 wrong usage, 130 interrupted by Ctrl-C; ``gate`` has more.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from deploykit.core.extras import explained
 
 #: In the order of their use.
 VERBS = (
-    "inspect", "plan", "sweep", "sensitivity", "report", "explain", "compare", "export", "verify", "deploy", "tune",
-    "capacity", "serve", "token", "batch", "clean", "worker", "doctor", "demo", "lab",
+    "inspect", "plan", "sweep", "sensitivity", "report", "explain", "compare", "gate", "export", "verify", "deploy",
+    "tune", "capacity", "serve", "token", "batch", "clean", "worker", "doctor", "demo", "lab",
 )  # fmt: skip
 _DONE, _ERROR, _USAGE, _INTERRUPTED = 0, 1, 2, 130
 

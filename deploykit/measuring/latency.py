@@ -46,6 +46,7 @@ class Timed(Plain):
         target: Where it runs.
         group: Import group of its child.
         reads: The files and folders the artifact consists of; empty when that is just ``path``.
+        data: Folder of the saved dataset as it takes it; "" for that of the order.
     """
 
     key: str
@@ -54,6 +55,7 @@ class Timed(Plain):
     target: Target
     group: Group
     reads: tuple[str, ...] = ()
+    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Timer:
             f"{__name__}:launch",
             order.to_json(),
             name="timing",
-            reads=(str(self.data), *artifacts),
+            reads=tuple(dict.fromkeys((str(self.data), *artifacts, *(e.data for e in entries if e.data)))),
             writes=(str(self.log_dir),),
             devices=tuple(dict.fromkeys(e.target.device for e in entries if e.target.device != "cpu")),
         )
@@ -224,7 +226,7 @@ class _Launching:
                 "path": entry.path,
                 "format": entry.format,
                 "target": entry.target.to_json(),
-                "data": self.order.data,
+                "data": entry.data or self.order.data,
             }
             child.call(self._task("open_session", entry, arguments), cancel=self.host.cancel)
             self.spent[entry.key] = (time.perf_counter() - began) / 2

@@ -30,6 +30,11 @@ _PREPROCESS = ("scale", "offset", "reshape", "resize", "layout", "transpose", "m
 def add_model(parser: argparse.ArgumentParser) -> None:
     """``MODEL`` and ``--imports``."""
     parser.add_argument("model", metavar="MODEL", help="model file, or SavedModel folder")
+    add_imports(parser)
+
+
+def add_imports(parser: argparse.ArgumentParser) -> None:
+    """``--imports``."""
     parser.add_argument(
         "--imports",
         metavar="MODULE",
