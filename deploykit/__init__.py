@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deploykit.core.errors import DeploykitError, GoalMissed
     from deploykit.core.model import Model
     from deploykit.core.result import Result
+    from deploykit.core.security.keys import new_key
     from deploykit.core.settings.notebook import check_parameters
     from deploykit.core.space import Space
     from deploykit.data.dataset import Dataset
@@ -103,6 +104,7 @@ __all__ = [
     "examine",
     "export",
     "load",
+    "new_key",
     "plan",
     "sensitivity",
     "serve",
@@ -162,6 +164,7 @@ _HOMES = {
     "examine": "deploykit.planning.examination",
     "export": "deploykit.exporters._export",
     "load": "deploykit.loading._load",
+    "new_key": "deploykit.core.security.keys",
     "plan": "deploykit.planning.preview",
     "sensitivity": "deploykit.sweeping.sensitivity",
     "serve": "deploykit.serving._serve",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deploykit.artifacts.adopted import Adopted, AdoptedSignature
     from deploykit.artifacts.artifact import Manifest, OpenedArtifact
+    from deploykit.artifacts.encryption import Encryption
     from deploykit.choosing.goals import Decision, Goal
     from deploykit.core.calling import Calling
     from deploykit.core.check import BaselineCheck, Suspicion
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from deploykit.core.contract import InputMeaning, LabelMeaning, OutputMeaning
     from deploykit.core.model import Layer, TensorSpec
     from deploykit.core.result import Failure, Finding, Interval, Judged, Latency, LayerTime, Measurement, Score
+    from deploykit.core.security.keys import Key
+    from deploykit.core.security.memory import MemoryFiles
     from deploykit.core.settings.options import SweepOptions
     from deploykit.core.settings.serving import ServingSettings
     from deploykit.core.space import Refine
@@ -74,6 +77,7 @@ __all__ = [
     "Decision",
     "DeployCommand",
     "Device",
+    "Encryption",
     "Expected",
     "Exportable",
     "Failure",
@@ -90,6 +94,7 @@ __all__ = [
     "InputMeaning",
     "Interval",
     "Judged",
+    "Key",
     "LabelMeaning",
     "Latency",
     "Layer",
@@ -103,6 +108,7 @@ __all__ = [
     "Manifest",
     "MeasuredWorker",
     "Measurement",
+    "MemoryFiles",
     "NodeDiff",
     "NodeWeight",
     "Obstacle",
@@ -153,6 +159,7 @@ _HOMES = {
     "Decision": "deploykit.choosing.goals",
     "DeployCommand": "deploykit.deploying._deployment",
     "Device": "deploykit.runtimes._contract",
+    "Encryption": "deploykit.artifacts.encryption",
     "Expected": "deploykit.planning.planned",
     "Exportable": "deploykit.measuring.exportable",
     "Failure": "deploykit.core.result",
@@ -169,6 +176,7 @@ _HOMES = {
     "InputMeaning": "deploykit.core.contract",
     "Interval": "deploykit.core.result",
     "Judged": "deploykit.core.result",
+    "Key": "deploykit.core.security.keys",
     "LabelMeaning": "deploykit.core.contract",
     "Latency": "deploykit.core.result",
     "Layer": "deploykit.core.model",
@@ -182,6 +190,7 @@ _HOMES = {
     "Manifest": "deploykit.artifacts.artifact",
     "MeasuredWorker": "deploykit.serving.capacity.measured",
     "Measurement": "deploykit.core.result",
+    "MemoryFiles": "deploykit.core.security.memory",
     "NodeDiff": "deploykit.measuring.graphs.diff",
     "NodeWeight": "deploykit.loading._nodes",
     "Obstacle": "deploykit.reporting.beside",

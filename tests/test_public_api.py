@@ -61,6 +61,7 @@ PUBLIC = [
     "examine",
     "export",
     "load",
+    "new_key",
     "plan",
     "sensitivity",
     "serve",

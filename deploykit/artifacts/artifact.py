@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.artifacts.adopted import Adopted
 from deploykit.artifacts.arrays import load_arrays
+from deploykit.artifacts.encryption import Encryption, Vault, check_key
 from deploykit.core.calling import Calling
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.check import BaselineCheck
@@ -22,6 +23,8 @@ from deploykit.core.files import read_small, replace_whole
 from deploykit.core.model import TensorSpec
 from deploykit.core.parameter import Value
 from deploykit.core.result import Result
+from deploykit.core.security.keys import Key, read_key
+from deploykit.core.security.memory import MemoryFiles
 from deploykit.core.serial import Plain, dump, parse
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.data.preprocess import Preprocess
@@ -32,13 +35,14 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 #: Most bytes of a manifest, and of any other file of an artifact.
 _MOST_MANIFEST_BYTES, _MOST_FILE_BYTES = 64 << 20, 16 << 30
-SCHEMA = 5
+SCHEMA = 6
 #: Takes a manifest of one schema (plain data) to the next, by the schema it starts from. Manifests of a version from
 #: which no step starts are refused: what inputs and outputs mean, which schema 2 says, is not in those of schema 1.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda manifest: {**manifest, "parameters": {}},
     3: lambda manifest: {**manifest, "serving": None},
     4: lambda manifest: {**manifest, "editable": [], "license": ""},
+    5: lambda manifest: {**manifest, "encryption": None},
 }
 
 
@@ -78,6 +82,7 @@ class Manifest(Plain):
         adopted: What is known of a model that deploykit did not export; None: it did.
         editable: Files that say how it is deployed. They may be made or changed later, and left out of an image: what
             is served does not depend on them.
+        encryption: What of it is encrypted; None: nothing.
         schema: Version of this layout.
     """
 
@@ -109,6 +114,7 @@ class Manifest(Plain):
     license: str = ""
     adopted: Adopted | None = None
     editable: tuple[str, ...] = ()
+    encryption: Encryption | None = None
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -131,15 +137,21 @@ class OpenedArtifact:
     Attributes:
         folder: Where they are.
         manifest: The artifact's manifest.
+        key: The key to those that are encrypted.
     """
 
     folder: Path
     manifest: Manifest
+    key: Key | None = field(default=None, repr=False)
 
     @property
-    def model(self) -> Path:
-        """The model file or folder."""
-        return self.folder / self.manifest.model
+    def model(self) -> Path | MemoryFiles:
+        """The model file or folder; in memory alone if it is encrypted."""
+        manifest = self.manifest
+        if self.key is None or manifest.encryption is None:
+            return self.folder / manifest.model
+        others = (manifest.golden_inputs, manifest.golden_outputs)
+        return manifest.encryption.model(self.folder, manifest.model, others, self.key)
 
     def golden(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
         """Golden inputs and the measured model's outputs for them: arrays by name, batch first.
@@ -147,8 +159,8 @@ class OpenedArtifact:
         Raises:
             ExportError: A file cannot be read; names it.
         """
-        names = self.manifest.golden_inputs, self.manifest.golden_outputs
-        inputs, outputs = (load_arrays(self.folder / name) for name in names)
+        names, vault = (self.manifest.golden_inputs, self.manifest.golden_outputs), Vault(self.key, self.folder)
+        inputs, outputs = (load_arrays(self.folder / n, vault.read(n) if self.key else None) for n in names)
         return inputs, outputs
 
 
@@ -159,6 +171,7 @@ class Artifact:
     Attributes:
         path: The folder.
         manifest: Its manifest.
+        key: The key that it was exported or opened with, if it is encrypted.
 
     Example:
         >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
@@ -169,12 +182,26 @@ class Artifact:
 
     path: Path
     manifest: Manifest
+    key: Key | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def of(cls, source: Artifact | str | Path, key: str | Key | None = None) -> Self:
+        """An artifact as it is in its folder now: one that is at hand, with its key, or that of a folder."""
+        if isinstance(source, Artifact):
+            return cls.open(source.path, source.key if key is None else key)
+        return cls.open(source, key)
+
+    @classmethod
+    def open(cls, path: str | Path, key: str | Key | None = None) -> Self:
         """Read the manifest of an exported folder without checking digests (see ``dk.verify``).
 
+        Args:
+            path: The folder.
+            key: The place of the key to an encrypted artifact, for example ``"env:DEPLOYKIT_KEY"``. Without it, the
+                manifest can be read and the model and its golden data cannot.
+
         Raises:
+            SettingError: There is no key at that place.
             ExportError: There is no artifact, or it is from a newer version or from an older one that cannot be read.
 
         Example:
@@ -200,7 +227,10 @@ class Artifact:
         for name in (manifest.model, manifest.golden_inputs, manifest.golden_outputs, *manifest.files):
             if not _is_inside(name):
                 raise ExportError(f"{file} names {name!r}, which is outside the folder.", remedy="export again.")
-        return cls(folder, manifest)
+        found = cls(folder, manifest, None if key is None else read_key(key))
+        if key is not None:
+            check_key(manifest.encryption, found.key, str(folder))
+        return found
 
     def save(self) -> None:
         """Write the manifest."""
@@ -211,14 +241,16 @@ class Artifact:
             file.write_bytes(content)
 
     @contextlib.contextmanager
-    def opened(self, key: str | None = None) -> Iterator[OpenedArtifact]:
+    def opened(self, key: str | Key | None = None) -> Iterator[OpenedArtifact]:
         """Its files, to be read inside the block: the only way to its model and its golden data.
 
         Args:
-            key: Where the key to an encrypted artifact is found.
+            key: The place of the key to an encrypted artifact; None: the key that it was exported or opened with.
 
         Raises:
-            ExportError: There is a key, and the artifact is not encrypted.
+            ExportError: The artifact is encrypted and there is no key or another one; or there is one, and it is not
+                encrypted.
+            SettingError: There is no key at that place.
 
         Example:
             >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
@@ -227,9 +259,9 @@ class Artifact:
             >>> {name: array.shape for name, array in outputs.items()}
             {'class': (8, 10)}
         """
-        if key is not None:
-            raise ExportError(f"{self.path} is not encrypted, and a key was given.", remedy="leave the key out.")
-        yield OpenedArtifact(self.path, self.manifest)
+        found = self.key if key is None else read_key(key)
+        check_key(self.manifest.encryption, found, str(self.path))
+        yield OpenedArtifact(self.path, self.manifest, found)
 
     @property
     def model_path(self) -> Path:

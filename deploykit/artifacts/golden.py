@@ -13,13 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.artifacts.arrays import load_arrays, save_arrays
+from deploykit.artifacts.arrays import load_arrays, packed
 from deploykit.artifacts.artifact import Artifact
+from deploykit.artifacts.encryption import Vault
 from deploykit.artifacts.predictor import Predictor, open_session
 from deploykit.artifacts.signature import client_inputs, client_outputs
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.errors import ExportError
+from deploykit.core.security.keys import Key
+from deploykit.core.security.memory import as_path
 from deploykit.core.serial import from_plain, to_plain
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.data.preprocess import Preprocess
@@ -44,8 +47,9 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
     Args:
         arguments: ``path format target preprocess contract`` of the candidate, ``batch_dependent`` as it was measured;
-            ``golden_inputs``; the answers go to ``golden_outputs``, single examples as the file takes them to
-            ``prepared``, by number and the file's name.
+            ``golden_inputs`` and ``golden_outputs``, names in the artifact's ``folder``; ``key``, with which they are
+            encrypted, "" if they are not. The answers go to ``golden_outputs``, single examples as the file takes them
+            to ``prepared``, by number and the file's name.
         report: Not used.
 
     Returns:
@@ -57,12 +61,14 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     target, contract = Target.from_json(arguments["target"]), Contract.from_json(arguments["contract"])
     preprocess = from_plain(dict[str, Preprocess], arguments["preprocess"])
     session = open_session(Path(arguments["path"]), target, arguments["format"], contract)
-    raw = load_arrays(Path(arguments["golden_inputs"]))
+    key, folder = arguments["key"], Path(arguments["folder"])
+    vault = Vault(Key.of_text(key) if key else None, folder)
+    raw = load_arrays(folder / arguments["golden_inputs"], vault.read(arguments["golden_inputs"]))
     prepared = Predictor(session, preprocess).prepare(raw)
     dependent = arguments["batch_dependent"] or depends_on_batch(session, prepared)
     outputs = Predictor(session, preprocess, target.batch_size if dependent else 0).run(prepared)
-    save_arrays(Path(arguments["prepared"]), _as_the_file_takes_them(session, prepared))
-    save_arrays(Path(arguments["golden_outputs"]), outputs)
+    vault.write(packed(_as_the_file_takes_them(session, prepared)), arguments["prepared"])
+    vault.write(packed(outputs), arguments["golden_outputs"])
     count = len(next(iter(raw.values())))
     steps = [_QUANTIZATION_STEPS * s.scale / value_range(outputs[o.name]) for s, o in session.given if s.scale]
     return {
@@ -119,7 +125,8 @@ def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: run an artifact's model on its golden inputs.
 
     Args:
-        arguments: ``artifact``, its folder, and ``serving``, other settings than none to prove it with.
+        arguments: ``artifact``, its folder; ``key``, "" if it is not encrypted; and ``serving``, other settings than
+            none to prove it with.
         report: Not used.
 
     Returns:
@@ -127,7 +134,7 @@ def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         differs too much, and for a model that remembers.
     """
     settings = arguments.get("serving")
-    artifact = Artifact.open(arguments["artifact"])
+    artifact = _at(arguments)
     artifact = artifact.served_with(ServingSettings.of(settings) if settings else None)
     largest, problems = 0.0, []
     for one in artifact.signatures:
@@ -135,6 +142,11 @@ def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         largest = max(largest, difference)
         problems += found
     return {"difference": largest, "problems": problems}
+
+
+def _at(arguments: dict[str, Any]) -> Artifact:
+    key = arguments.get("key")
+    return Artifact.open(arguments["artifact"], Key.of_text(key) if key else None)
 
 
 def _replayed(artifact: Artifact) -> tuple[float, list[str]]:
@@ -174,8 +186,27 @@ def read_structure(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     Returns:
         ``extra_files`` the model refers to, and what in it is ``stateful``.
     """
-    reader = FORMATS.get(arguments["format"])
-    found = reader.parts(Path(arguments["path"]), trusted=arguments["trusted"])
+    return _structure(Path(arguments["path"]), arguments["format"], trusted=arguments["trusted"])
+
+
+def check_structure(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: `read_structure` of an artifact's model.
+
+    Where no reader can be given a file that is in memory alone (macOS, Windows), the structure of an encrypted one
+    counts as that which was checked when it was exported: only who has the key can have changed it.
+
+    Args:
+        arguments: ``artifact``, its folder; ``key``, "" if it is not encrypted; and ``trusted``.
+        report: Not used.
+    """
+    artifact = _at(arguments)
+    with artifact.opened() as files, as_path(files.model) as path:
+        return {} if path is None else _structure(path, artifact.manifest.format, trusted=arguments["trusted"])
+
+
+def _structure(path: Path, format_name: str, *, trusted: bool) -> dict[str, Any]:
+    reader = FORMATS.get(format_name)
+    found = reader.parts(path, trusted=trusted)
     return {"extra_files": list(found.extra_files), "stateful": list(found.stateful)}
 
 

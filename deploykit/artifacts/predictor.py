@@ -10,6 +10,7 @@ from deploykit.artifacts.artifact import OpenedArtifact
 from deploykit.core.calling import Calling
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
+from deploykit.core.security.memory import MemoryFiles
 from deploykit.data.preprocess import Preprocess
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.runtimes._session import Session
@@ -74,7 +75,7 @@ class Predictor:
 
 
 def open_session(
-    path: Path, target: Target, format_name: str, contract: Contract, calling: Calling | None = None
+    path: Path | MemoryFiles, target: Target, format_name: str, contract: Contract, calling: Calling | None = None
 ) -> Session:
     """Open a model file on the runtime, device and threads it was measured on; in a child process."""
     return RUNTIMES.get(target.runtime).open(path, target, format_name, contract, calling)

@@ -49,17 +49,24 @@ def prove(artifact: Artifact, *, trusted: bool, child: Child | None = None) -> P
     manifest = artifact.manifest
     runtime = RUNTIMES.get(manifest.target.runtime)
     runtime.check_installed()
+    opened = {"artifact": str(artifact.path), "key": "" if artifact.key is None else artifact.key.text}
+    reading = Task(
+        "deploykit.artifacts.golden:check_structure",
+        {**opened, "trusted": trusted},
+        group=FORMATS.get(manifest.format).group,
+        deadline_s=_DEADLINE_S,
+        name=f"reading {manifest.model}",
+    )
     replay = Task(
         "deploykit.artifacts.golden:replay",
-        {"artifact": str(artifact.path), "serving": to_plain(manifest.serving)},
+        {**opened, "serving": to_plain(manifest.serving)},
         group=runtime.group,
         deadline_s=_DEADLINE_S,
         name=f"running {manifest.model} on its golden inputs",
     )
     try:
         with shared().once(runtime.group) if child is None else nullcontext(child) as prover:
-            with artifact.opened() as files:
-                prover.call(_reading(files.model, manifest.format, trusted=trusted))
+            prover.call(reading)
             found = prover.call(replay)
     except (ModelFileError, UnsupportedModelError, CandidateError, DatasetError, ExportError) as error:
         return Proof((str(error),))
@@ -85,18 +92,14 @@ def structure(path: Path, format_name: str, *, trusted: bool, child: Child | Non
     Raises:
         ModelFileError: Broken or hostile.
     """
-    task = _reading(path, format_name, trusted=trusted)
-    found = shared().run(task) if child is None else child.call(task)
-    folder = os.path.realpath(path.parent)
-    extra = (os.path.relpath(os.path.realpath(file), folder) for file in found["extra_files"])
-    return Structure(tuple(extra), tuple(found["stateful"]))
-
-
-def _reading(path: Path, format_name: str, *, trusted: bool) -> Task:
-    return Task(
+    task = Task(
         "deploykit.artifacts.golden:read_structure",
         {"path": str(path), "format": format_name, "trusted": trusted},
         group=FORMATS.get(format_name).group,
         deadline_s=_DEADLINE_S,
         name=f"reading {path.name}",
     )
+    found = shared().run(task) if child is None else child.call(task)
+    folder = os.path.realpath(path.parent)
+    extra = (os.path.relpath(os.path.realpath(file), folder) for file in found["extra_files"])
+    return Structure(tuple(extra), tuple(found["stateful"]))

@@ -32,6 +32,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--license", default="", help="license of the model, for its card: an SPDX expression or a name"
     )
+    parser.add_argument(
+        "--encrypt", metavar="PLACE",
+        help="encrypt the model and the golden data with the key at this place: env:NAME, file:PATH, keyring:NAME or "
+        "cmd:PROGRAM ARGUMENTS; see deploykit key",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an existing artifact")
     parser.add_argument("--require", action="store_true", help="fail if no candidate is confirmed to meet the goal")
     add_goal(parser)
@@ -56,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
         name=options.name,
         parameters=options.set,
         license=options.license,
+        encrypt=options.encrypt,
         overwrite=options.overwrite,
     )
     show(

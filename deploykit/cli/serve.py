@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import deploykit as dk
+from deploykit.cli._shared.inputs import add_key
 from deploykit.cli._shared.once import Pairs
 from deploykit.cli._shared.show import show
 from deploykit.core.parameter import Parameter
@@ -34,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--label", metavar="LABEL=VERSION", action=Pairs, default={}, type=_label,
         help="name for a version of the one model; may be repeated",
     )  # fmt: skip
+    add_key(parser)
     parser.add_argument(
         "--poll-seconds", metavar="S", type=float,
         help="time between looks for new versions; 0: never (default: 1 for folders of versions and models.config)",
@@ -123,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
         "name": options.name,
         "versions": options.versions,
         "labels": options.label,
+        "key": options.key,
         "poll_seconds": options.poll_seconds,
         "limits": options.limit,
         "hosts": options.allow_host,

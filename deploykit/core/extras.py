@@ -55,6 +55,8 @@ EXTRAS = {
     "mlflow": ("alembic", "mlflow", "sqlalchemy"),
     "tensorboard": ("tensorboard",),
     "otel": ("opentelemetry",),
+    "encrypt": ("cryptography",),
+    "keyring": ("keyring",),
     "gpu": ("pynvml",),
     "fpga": ("hls4ml",),
 }  # fmt: skip

@@ -47,7 +47,7 @@ def deploy(
         >>> print(dk.deploy(artifact, "kubernetes").commands[-1])
         kubectl apply --kustomize kubernetes/overlays/staging
     """
-    opened = Artifact.open(artifact.path if isinstance(artifact, Artifact) else artifact)
+    opened = Artifact.of(artifact)
     chosen = WAYS.get(way)
     values = chosen.complete(parameters or {})
     chosen.check(opened)

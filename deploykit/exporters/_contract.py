@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.artifacts.artifact import Manifest
+from deploykit.artifacts.encryption import Vault
 from deploykit.core.adapter import Adapter
 from deploykit.core.errors import ServeError
 from deploykit.core.model import TensorSpec
@@ -35,6 +36,7 @@ class Draft:
         outputs: Outputs as they get them.
         file_inputs: What the model file takes, in its own order and by its own names; sizes that are free are None.
         file_outputs: What it gives.
+        vault: Where the model's files are put, which may encrypt them.
         resident_bytes: The most memory of a process that ran the model on the golden inputs, its libraries included.
         joined: Whether examples of several requests may be run as one batch: the first axis of all tensors is the
             batch, it is free, and no example's answer depends on the others.
@@ -51,6 +53,7 @@ class Draft:
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    vault: Vault
     examples: tuple[dict[str, NDArray[Any]], ...]
     golden: dict[str, NDArray[Any]]
     requirements: tuple[str, ...]
@@ -83,6 +86,8 @@ class Exporter(Adapter):
         parameters: Settings of the layout; `write` finds their values in `Draft.parameters`.
         place: Where it is deployed, a key of `PLACES`.
         sample: Kind of tiny model (`deploykit.testing.models.KINDS`) that shows it, where the small CNN cannot.
+        encrypts: Whether deploykit's server runs it with nothing beside, so that its model may be encrypted: `write`
+            puts the model's files into `Draft.vault`.
         editable: Patterns of its files that may be changed when it is deployed, and names of those that are made later.
             ``*`` stands for any characters, slashes too. Servers and ``deploykit verify`` do not compare their digests.
     """
@@ -91,6 +96,7 @@ class Exporter(Adapter):
     sample: ClassVar[str] = ""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     place: ClassVar[str] = "servers"
+    encrypts: ClassVar[bool] = False
     editable: ClassVar[tuple[str, ...]] = ()
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -12,14 +11,17 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from deploykit._version import __version__
-from deploykit.artifacts.arrays import load_arrays, save_arrays
+from deploykit.artifacts.arrays import load_arrays, packed
 from deploykit.artifacts.artifact import MANIFEST, Artifact, Manifest, files_of
+from deploykit.artifacts.encryption import Vault
 from deploykit.artifacts.golden import EXAMPLES
 from deploykit.artifacts.prove import prove, structure
 from deploykit.core.digest import file_digest
 from deploykit.core.errors import ExportError, SettingError
+from deploykit.core.extras import needs
 from deploykit.core.model import TensorSpec
 from deploykit.core.parameter import Value
+from deploykit.core.security.keys import Key, read_key
 from deploykit.core.serial import from_plain, to_plain
 from deploykit.exporters._contract import EXPORTERS, Draft, Exporter
 from deploykit.exporters._documents.bill import BILL, bill
@@ -35,6 +37,8 @@ from deploykit.sandbox.task import Task
 
 GOLDEN_INPUTS = "golden/inputs.npz"
 GOLDEN_OUTPUTS = "golden/outputs.npz"
+#: Examples as the model takes them, on the way from the child.
+_PREPARED = "golden/prepared.npz"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -54,6 +58,7 @@ def export(
     name: str | None = None,
     parameters: Mapping[str, Value] | None = None,
     license: str = "",  # noqa: A002  the usual name
+    encrypt: str | None = None,
     overwrite: bool = False,
 ) -> Artifact:
     """Export a candidate to a folder that can be served, verified and moved to another machine.
@@ -72,6 +77,10 @@ def export(
             ``"tfserving"``; they are kept in the manifest.
         license: Of the model, an SPDX expression (``"Apache-2.0"``) or a name, for its card and its bill of materials;
             "" where it is not known.
+        encrypt: The place of a key: ``env:NAME``, ``file:PATH``, ``keyring:NAME`` or ``cmd:PROGRAM ARGUMENTS``. The
+            model and the golden data are then encrypted, also while they are exported and served; manifest, card and
+            bill of materials can be read by anyone. None: nothing is encrypted. See "What runs where" for what this
+            does not protect.
         overwrite: Replace any existing folder.
 
     Returns:
@@ -93,16 +102,17 @@ def export(
     """
     chosen = exportable_of(candidate)
     exporter = EXPORTERS.get(layout)
+    key = None if encrypt is None else _key(exporter, encrypt)
     _check_layout(exporter, chosen)
     exporter.check_installed()
     values = exporter.complete(parameters or {})
     served_name = _served_name(chosen.name, name)
     target = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would follow links
-    with new_folder(target, overwrite=overwrite) as folder, tempfile.TemporaryDirectory() as scratch:
-        manifest = _write(chosen, exporter, values, served_name, license, folder, Path(scratch))
+    with new_folder(target, overwrite=overwrite) as folder:
+        manifest = _write(chosen, exporter, values, served_name, license, Vault(key, folder), folder)
         Artifact(folder, manifest).save()
-        _check(Artifact(folder, manifest), trusted=chosen.model.trusted)
-    return Artifact(target, manifest)
+        _check(Artifact(folder, manifest, key), trusted=chosen.model.trusted)
+    return Artifact(target, manifest, key)
 
 
 def exportable_of(candidate: Any) -> Exportable:
@@ -119,6 +129,18 @@ def exportable_of(candidate: Any) -> Exportable:
         f"Expected a candidate, got {type(candidate).__name__}.",
         remedy="pass what report.best() or dk.build() returned.",
     )
+
+
+def _key(exporter: Exporter, place: str) -> Key:
+    """The key to encrypt with."""
+    if not exporter.encrypts:
+        able = ", ".join(one.name for one in EXPORTERS.all() if one.encrypts)
+        raise ExportError(
+            f"The layout {exporter.name!r} cannot be served encrypted: others than deploykit's server open its model.",
+            remedy=f"choose {able}, or export it without encrypt= and encrypt its disk.",
+        )
+    needs("cryptography")
+    return read_key(place)
 
 
 def _check_layout(exporter: Exporter, chosen: Exportable) -> None:
@@ -140,14 +162,14 @@ def _write(
     parameters: dict[str, Value],
     name: str,
     licensed: str,
+    vault: Vault,
     folder: Path,
-    scratch: Path,
 ) -> Manifest:
     runtime = RUNTIMES.get(chosen.target.runtime)
     contract, measured = chosen.data.checked, chosen.result.measurement if chosen.result else None
     raw = chosen.data.splits["evaluation"].take(slice(0, EXAMPLES)).inputs
     (folder / "golden").mkdir()
-    save_arrays(folder / GOLDEN_INPUTS, raw)
+    vault.write(packed(raw), GOLDEN_INPUTS)
     parts = structure(chosen.path, chosen.format, trusted=chosen.model.trusted)
     recorded = shared().run(
         Task(
@@ -159,22 +181,27 @@ def _write(
                 "preprocess": to_plain(chosen.data.preprocess),
                 "contract": to_plain(contract),
                 "batch_dependent": bool(measured and measured.batch_dependent),
-                "golden_inputs": str(folder / GOLDEN_INPUTS),
-                "golden_outputs": str(folder / GOLDEN_OUTPUTS),
-                "prepared": str(scratch / "prepared.npz"),
+                "folder": str(folder),
+                "key": "" if vault.key is None else vault.key.text,
+                "golden_inputs": GOLDEN_INPUTS,
+                "golden_outputs": GOLDEN_OUTPUTS,
+                "prepared": _PREPARED,
             },
             group=runtime.group,
             name="running the measured model on the golden inputs",
             fresh=True,
         )
     )
+    prepared = load_arrays(folder / _PREPARED, vault.read(_PREPARED))
+    (folder / _PREPARED).unlink()
     draft = Draft(
         name=name,
+        vault=vault,
         inputs=from_plain(tuple[TensorSpec, ...], recorded["inputs"]),
         outputs=from_plain(tuple[TensorSpec, ...], recorded["outputs"]),
-        examples=_by_number(load_arrays(scratch / "prepared.npz")),
-        golden=load_arrays(folder / GOLDEN_INPUTS),
-        requirements=requirements(runtime),
+        examples=_by_number(prepared),
+        golden=load_arrays(folder / GOLDEN_INPUTS, vault.read(GOLDEN_INPUTS)),
+        requirements=requirements(runtime, () if vault.key is None else ("cryptography",)),
         suffix=next(iter(FORMATS.get(chosen.format).suffixes), ""),
         extra_files=parts.extra_files,
         stateful=parts.stateful,
@@ -213,6 +240,7 @@ def _write(
         parameters=parameters,
         editable=_editable(exporter, files_of(folder)),
         license=licensed,
+        encryption=vault.encryption(GOLDEN_OUTPUTS),
     )
     text = card(chosen, draft, manifest)
     (folder / CARD).write_text(text, encoding="utf-8")

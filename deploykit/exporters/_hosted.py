@@ -35,9 +35,9 @@ def write_model(candidate: Exportable, draft: Draft, folder: Path, under: str = 
         under: A folder in it, with a slash at its end; "" for the artifact's folder itself.
     """
     model = f"{under}model{draft.suffix}"
-    copy_model(candidate.path, folder / model)
+    draft.vault.copy(candidate.path, model, copy_model)
     for name in draft.extra_files:
-        copy_model(candidate.path.parent / name, folder / under / name)
+        draft.vault.copy(candidate.path.parent / name, f"{under}{name}", copy_model)
     return model
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Artifact, Manifest
+from deploykit.artifacts.encryption import check_key
 from deploykit.artifacts.golden import compare
 from deploykit.artifacts.grpc_client import connect
 from deploykit.artifacts.prove import prove
@@ -72,7 +73,9 @@ class Verification(Plain):
         return f"{text} of their range (limit {self.limit:g})"
 
 
-def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: bool = False) -> Verification:
+def verify(
+    artifact: Artifact | str | Path, *, url: str | None = None, key: str | None = None, trusted: bool = False
+) -> Verification:
     """Check an artifact: digests of all files, then the model reloaded in a child process on its golden inputs.
 
     Args:
@@ -80,13 +83,15 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
         url: Address of a running server, for example ``http://127.0.0.1:8501``; it is also sent the golden inputs.
             deploykit's own server is asked directly, over gRPC if the address begins with ``grpc://`` (``grpcs://``
             with TLS); any other one in the way that the artifact's layout brings.
+        key: The place of the key to an encrypted artifact; None: the key that it was exported or opened with.
         trusted: Allow operators that touch files or run code. Can only be set in code.
 
     Returns:
         The findings; an artifact that fails does not raise an error.
 
     Raises:
-        ExportError: The path does not hold an artifact.
+        ExportError: The path does not hold an artifact, or one that is encrypted with another key than that given.
+        SettingError: There is no key at that place.
         MissingExtraError: The runtime it needs is not installed.
         DeviceError: The device it needs is absent.
 
@@ -96,7 +101,8 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
         >>> dk.verify(artifact).ok
         True
     """
-    opened = Artifact.open(artifact.path if isinstance(artifact, Artifact) else artifact)
+    opened = Artifact.of(artifact, key)
+    check_key(opened.manifest.encryption, opened.key, str(opened.path))
     proof = prove(opened, trusted=trusted)
     problems = list(proof.problems)
     url_difference = None

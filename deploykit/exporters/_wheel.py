@@ -12,14 +12,14 @@ import importlib.metadata
 import io
 import tomllib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from deploykit._version import __version__
 from deploykit.core.errors import ExportError
-from deploykit.core.extras import EXTRAS, distribution
+from deploykit.core.extras import EXTRAS, distribution, version
 from deploykit.runtimes._contract import Runtime
 
 VERSION = f"{__version__}+server"
@@ -65,19 +65,24 @@ def _stamp(file: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def requirements(runtime: Runtime) -> tuple[str, ...]:
+def requirements(runtime: Runtime, also: Sequence[str] = ()) -> tuple[str, ...]:
     """What runs an artifact, in the versions that it was measured with: deploykit, numpy and the runtime.
 
     The runtime's extra is named where it holds nothing else: not for TensorFlow's, which converts as well, nor for a
     build of ONNX Runtime for GPUs, which must not be joined by the one for CPUs.
+
+    Args:
+        runtime: What runs the model.
+        also: Import names of further packages that serving it takes.
     """
     import numpy as np
 
     versions = runtime.versions()
     held = {distribution(module) for module in EXTRAS.get(runtime.extra, ())}
     extra = f"[{runtime.extra}]" if held and held <= versions.keys() else ""
-    pinned = sorted({"numpy": np.__version__, **versions}.items())
-    return (f"deploykit{extra}=={VERSION}", *(f"{name}=={version}" for name, version in pinned if version))
+    others = {distribution(module): version(module) for module in also}
+    pinned = sorted({"numpy": np.__version__, **versions, **others}.items())
+    return (f"deploykit{extra}=={VERSION}", *(f"{name}=={found}" for name, found in pinned if found))
 
 
 def server_requirements() -> list[str]:

@@ -26,24 +26,32 @@ RUN pip install --no-cache-dir -r requirements.txt
 COPY . artifact
 USER nobody
 EXPOSE 8501
-CMD ["deploykit", "serve", "artifact", "--host", "0.0.0.0", "--port", "8501", "--insecure"]
+CMD ["deploykit", "serve", "artifact", "--host", "0.0.0.0", "--port", "8501", "--insecure"{key}]
 """
 
 _RUN = """\
 ## Run it
 
     pip install -r requirements.txt
-    deploykit verify .
-    deploykit serve . --port 8501
+    deploykit verify .{key}
+    deploykit serve . --port 8501{key}
 
 or, with Docker:
 
     docker build -t {image} .
-    docker run -p 8501:8501 {image}
-
+    docker run {variable}-p 8501:8501 {image}
+{encrypted}
 The wheel in this folder is deploykit as it was when this was exported, without notebooks and JupyterLab. Its version
 ends in `+server`, so that pip takes it and not another one from an index.
 
+"""
+
+
+#: What an encrypted one has more.
+_KEY = "env:DEPLOYKIT_KEY"
+_ENCRYPTED = """
+The model and the golden data are encrypted. The key is read from the environment variable DEPLOYKIT_KEY here; `--key`
+also takes `file:PATH`, `keyring:NAME` and `cmd:PROGRAM ARGUMENTS`. Never put it into the image.
 """
 
 
@@ -52,14 +60,22 @@ class Folder(Exporter):
 
     name = "folder"
     label = "Folder"
+    encrypts = True
     help = "Any format: model, deploykit's wheel, requirements.txt, Dockerfile and README; served by deploykit serve."
 
     def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:
         """Write the model, deploykit's wheel, ``requirements.txt``, ``Dockerfile`` and ``README.md``."""
         model = write_model(candidate, draft, folder)
         write_requirements(draft, folder)
-        (folder / "Dockerfile").write_text(_DOCKERFILE.format(python=python()), encoding="utf-8")
-        run = _RUN.format(image=draft.name.lower()) + query(candidate, draft)
+        sealed = draft.vault.key is not None
+        key = f', "--key", "{_KEY}"' if sealed else ""
+        (folder / "Dockerfile").write_text(_DOCKERFILE.format(python=python(), key=key), encoding="utf-8")
+        run = _RUN.format(
+            image=draft.name.lower(),
+            key=f" --key {_KEY}" if sealed else "",
+            variable="-e DEPLOYKIT_KEY " if sealed else "",
+            encrypted=_ENCRYPTED if sealed else "",
+        ) + query(candidate, draft)
         (folder / "README.md").write_text(readme(candidate, draft, run), encoding="utf-8")
         return model
 

@@ -23,6 +23,7 @@ from deploykit.core.contract import Contract
 from deploykit.core.errors import CandidateError, DeviceError, UnsupportedModelError, unknown_name
 from deploykit.core.problem import Effect, Facts, Form, Problem, Severity, slow_kernels
 from deploykit.core.registry import Registry
+from deploykit.core.security.memory import MemoryFiles
 from deploykit.core.serial import Plain
 from deploykit.runtimes._compile import COMPILED, CompileJob
 from deploykit.runtimes._profile import NodeTime
@@ -140,6 +141,14 @@ class Runtime(Adapter):
     def _open(self, path: Path, target: Target) -> Session:
         """Open a file whose format is accepted. Called in a child process."""
 
+    def _open_memory(self, files: MemoryFiles, target: Target) -> Session:
+        """Open files that are in memory alone, and write none of them. Fill this where it can be done."""
+        del target
+        raise UnsupportedModelError(
+            f"{self.label} opens models from disks alone: it cannot run {files.shown}, which is encrypted.",
+            remedy="export it without encrypt=, or choose another runtime.",
+        )
+
     def _open_signature(self, path: Path, target: Target, signature: str) -> Session:
         """Open one of several functions of a file. Fill this where formats have such."""
         del target
@@ -147,7 +156,7 @@ class Runtime(Adapter):
 
     def open(
         self,
-        path: Path,
+        path: Path | MemoryFiles,
         target: Target,
         format_name: str,
         contract: Contract | None = None,
@@ -156,7 +165,7 @@ class Runtime(Adapter):
         """Open a model file, to be fed and read as a contract says.
 
         Args:
-            path: The file or folder.
+            path: The file or folder, on a disk or in memory alone.
             target: Where it runs.
             format_name: Its format; ``COMPILED`` when `compile` has written it on this machine.
             contract: What its inputs and outputs mean; None: examples are fed by the file's own names.
@@ -168,7 +177,9 @@ class Runtime(Adapter):
             MissingExtraError: The runtime is not installed.
         """
         self._check(format_name, target.device)
-        if self.compiles and format_name != COMPILED:
+        if isinstance(path, MemoryFiles):
+            session = self._open_memory(path, target)
+        elif self.compiles and format_name != COMPILED:
             session = self._open_compiled(path, target, format_name)
         elif calling is not None and calling.signature:
             session = self._open_signature(path, target, calling.signature)

@@ -16,12 +16,12 @@ _BUFFERS, _METADATA = 4, 6
 _MAP, _TEXT = 9, 5
 
 
-def signature_names(interpreter: Any, path: Path) -> tuple[list[str], list[str]]:
+def signature_names(interpreter: Any, source: Path | bytes) -> tuple[list[str], list[str]]:
     """Names of inputs and outputs in the file's order: those of its only signature, else those of the tensors."""
     sides = interpreter.get_input_details(), interpreter.get_output_details()
     signatures = list(interpreter.get_signature_list())
     if not signatures:
-        first, second = _older_names(path)
+        first, second = _older_names(source)
         return _renamed(sides[0], first), _renamed(sides[1], second)
     if len(signatures) != 1:
         return _renamed(sides[0], {}), _renamed(sides[1], {})
@@ -30,13 +30,13 @@ def signature_names(interpreter: Any, path: Path) -> tuple[list[str], list[str]]
     return _named(sides[0], known[0]), _named(sides[1], known[1])
 
 
-def _older_names(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _older_names(source: Path | bytes) -> tuple[dict[str, str], dict[str, str]]:
     """Names in the only signature by those of tensors, from the metadata of a file of TensorFlow 1; none without it.
 
     Source: ``GetSignatureDefMap`` of TensorFlow's signature_def_util.cc: a flexible buffer with a map from names to
     messages.
     """
-    if (content := _metadata(path)) is None:
+    if (content := _metadata(source)) is None:
         return {}, {}
     from google.protobuf.message import DecodeError
 
@@ -75,21 +75,27 @@ def _only_text(data: bytes) -> bytes:
     return data[at : at + number(at - width, width)]
 
 
-def _metadata(path: Path) -> bytes | None:
+def _metadata(source: Path | bytes) -> bytes | None:
     """The bytes of the signatures; None if there are none."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        if mapped.find(_SIGNATURES.encode()) < 0:
-            return None
-        data = memoryview(mapped)
-        try:
-            root = Table.root(data)
-            place = next(t.number(1, "I") for t in root.tables(_METADATA) if t.text(0) == _SIGNATURES)
-            start, size = list(root.tables(_BUFFERS))[place].span(0, 1) or (0, 0)
-            return bytes(data[start : start + size])
-        except (StopIteration, IndexError, FlatbufferError):
-            return None
-        finally:
-            data.release()
+    if isinstance(source, bytes):
+        return _found(source)
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return _found(mapped)
+
+
+def _found(content: bytes | mmap.mmap) -> bytes | None:
+    if content.find(_SIGNATURES.encode()) < 0:
+        return None
+    data = memoryview(content)
+    try:
+        root = Table.root(data)
+        place = next(t.number(1, "I") for t in root.tables(_METADATA) if t.text(0) == _SIGNATURES)
+        start, size = list(root.tables(_BUFFERS))[place].span(0, 1) or (0, 0)
+        return bytes(data[start : start + size])
+    except (StopIteration, IndexError, FlatbufferError):
+        return None
+    finally:
+        data.release()
 
 
 def _renamed(details: list[dict[str, Any]], names: dict[str, str]) -> list[str]:

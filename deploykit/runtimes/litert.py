@@ -11,6 +11,7 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.core.security.memory import MemoryFiles
 from deploykit.runtimes._contract import Device, Runtime
 from deploykit.runtimes._session import Session
 from deploykit.runtimes._tflite_names import signature_names, written_variables
@@ -29,7 +30,7 @@ _CARRYING = frozenset(
 
 
 class _LiteRTSession(Session):
-    def __init__(self, opened: Callable[[], Any], path: Path) -> None:
+    def __init__(self, opened: Callable[[], Any], source: Path | bytes) -> None:
         self._opened = opened
         self._interpreter = interpreter = opened()
         operators = interpreter._get_ops_details()
@@ -37,7 +38,7 @@ class _LiteRTSession(Session):
         self._writes = bool(written_variables(operators))
         self._inputs = interpreter.get_input_details()
         self._outputs = interpreter.get_output_details()
-        names = signature_names(interpreter, path)
+        names = signature_names(interpreter, source)
         self.inputs = tuple(_spec(d, name) for d, name in zip(self._inputs, names[0], strict=True))
         self.outputs = tuple(_spec(d, name) for d, name in zip(self._outputs, names[1], strict=True))
         self._shapes: list[tuple[int, ...]] = [tuple(d["shape"]) for d in self._inputs]
@@ -100,15 +101,20 @@ class LiteRT(Runtime):
         )
 
     def _open(self, path: Path, target: Target) -> Session:
-        interpreter_module = require("ai_edge_litert.interpreter", "")
+        return self._session(path, path.name, target, {"model_path": str(path)})
+
+    def _open_memory(self, files: MemoryFiles, target: Target) -> Session:
+        content = files.content()
+        return self._session(content, files.name, target, {"model_content": content})
+
+    def _session(self, source: Path | bytes, name: str, target: Target, given: dict[str, Any]) -> Session:
+        module = require("ai_edge_litert.interpreter", "")
         try:
-            return _LiteRTSession(
-                lambda: interpreter_module.Interpreter(model_path=str(path), num_threads=target.threads or 1), path
-            )
+            return _LiteRTSession(lambda: module.Interpreter(**given, num_threads=target.threads or 1), source)
         except (RuntimeError, ValueError) as error:
             text = " ".join(str(error).split())
             raise UnsupportedModelError(
-                f"LiteRT cannot run {path.name}: {text}.",
+                f"LiteRT cannot run {name}: {text}.",
                 remedy="convert the model with built-in operators only, or choose another runtime.",
             ) from error
 

@@ -15,6 +15,7 @@ from deploykit.core.extras import require
 from deploykit.core.layers.kinds import Work
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Form, Problem
+from deploykit.core.security.memory import MemoryFiles
 from deploykit.runtimes._contract import Device, Runtime
 from deploykit.runtimes._onnx_probe import write
 from deploykit.runtimes._profile import NodeTime, Trait, quick_mean
@@ -152,11 +153,17 @@ class OnnxRuntime(Runtime):
         )
 
     def _open(self, path: Path, target: Target) -> Session:
-        session = self._session(path, target)
+        return self._opened(self._session(path, target))
+
+    def _open_memory(self, files: MemoryFiles, target: Target) -> Session:
+        return self._opened(self._session(files, target))
+
+    @staticmethod
+    def _opened(session: Any) -> Session:
         active = session.get_providers()[0]
         return _OnnxSession(session, next((d for d, (p, _) in _PROVIDERS.items() if p == active), active))
 
-    def _session(self, path: Path, target: Target, profile: str = "") -> Any:
+    def _session(self, path: Path | MemoryFiles, target: Target, profile: str = "") -> Any:
         ort = require("onnxruntime", "")
         options = ort.SessionOptions()
         options.intra_op_num_threads = target.threads
@@ -169,11 +176,17 @@ class OnnxRuntime(Runtime):
             options.profile_file_prefix = profile
         provider = _PROVIDERS[target.device][0]
         try:
-            return ort.InferenceSession(str(path), options, providers=[provider])
+            if not isinstance(path, MemoryFiles):
+                return ort.InferenceSession(str(path), options, providers=[provider])
+            if held := path.beside():  # its external data
+                options.add_external_initializers_from_files_in_memory(
+                    list(held), list(held.values()), [len(content) for content in held.values()]
+                )
+            return ort.InferenceSession(path.content(), options, providers=[provider])
         except Exception as error:  # ONNX Runtime raises classes of its own without a public base
             text = " ".join(str(error).split())[:400]
             raise UnsupportedModelError(
-                f"ONNX Runtime {ort.__version__} cannot run {path.name}: {text}.",
+                f"ONNX Runtime {ort.__version__} cannot run {Path(path.name).name}: {text}.",
                 remedy="convert the model with an older opset or other operators, or choose another runtime.",
             ) from error
 

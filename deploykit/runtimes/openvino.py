@@ -15,6 +15,7 @@ from deploykit.core.extras import require, silenced
 from deploykit.core.layers.kinds import Work
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Form, Problem
+from deploykit.core.security.memory import MemoryFiles
 from deploykit.runtimes._contract import Device, Runtime
 from deploykit.runtimes._onnx_probe import write
 from deploykit.runtimes._profile import NodeTime, quick_mean
@@ -133,11 +134,23 @@ class OpenVINO(Runtime):
         return (Device("cpu", "CPU" in present, cpu), *others)
 
     def _open(self, path: Path, target: Target) -> Session:
-        compiled = self._compile(path, target)
+        return self._opened(self._compile(path, target))
+
+    def _open_memory(self, files: MemoryFiles, target: Target) -> Session:
+        if held := [name for name in files.names if name != files.name]:
+            raise UnsupportedModelError(
+                f"OpenVINO reads external data from disks alone: it cannot run {files.shown}, which is encrypted and "
+                f"has {held[0]}.",
+                remedy="save the model as one file, or choose ONNX Runtime.",
+            )
+        return self._opened(self._compile(files, target))
+
+    @staticmethod
+    def _opened(compiled: Any) -> Session:
         used = compiled.get_property("EXECUTION_DEVICES")
         return _OpenVINOSession(compiled, used[0].partition(".")[0].strip("()").lower())
 
-    def _compile(self, path: Path, target: Target, *, profile: bool = False) -> Any:
+    def _compile(self, path: Path | MemoryFiles, target: Target, *, profile: bool = False) -> Any:
         openvino = _openvino()
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "PERF_COUNT": profile}
         if target.device == "cpu":
@@ -150,7 +163,7 @@ class OpenVINO(Runtime):
             }
         try:
             core = _core()
-            model = core.read_model(str(path))
+            model = core.read_model(path.content() if isinstance(path, MemoryFiles) else str(path))
             if target.device == "cpu" and model.has_rt_info(["framework", COMPUTE]):
                 kind = str(model.get_rt_info(["framework", COMPUTE]).value)
                 settings["INFERENCE_PRECISION_HINT"] = _HINTS.get(kind, settings["INFERENCE_PRECISION_HINT"])
@@ -160,7 +173,7 @@ class OpenVINO(Runtime):
             said = text[text.find(_SUMMARY) + len(_SUMMARY) :] if _SUMMARY in text else text[-400:]
             version = openvino.__version__.partition("-")[0]
             raise UnsupportedModelError(
-                f"OpenVINO {version} cannot run {path.name}: {said.strip(' -.')}.",
+                f"OpenVINO {version} cannot run {Path(path.name).name}: {said.strip(' -.')}.",
                 remedy="convert the model with an older opset or other operators, quantize it to pairs of "
                 "QuantizeLinear and DequantizeLinear rather than integer operators, or choose another runtime.",
             ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec, signature_order
+from deploykit.core.security.memory import MemoryFiles
 from deploykit.runtimes._contract import Device, Runtime
 from deploykit.runtimes._session import Session
 from deploykit.runtimes._tensorflow_graph import open_signature
@@ -22,10 +25,10 @@ SIGNATURE = "serving_default"
 
 
 class _TensorFlowSession(Session):
-    def __init__(self, tf: Any, loaded: Any, path: Path, device: str) -> None:
+    def __init__(self, tf: Any, loaded: Any, name: str, device: str) -> None:
         if SIGNATURE not in loaded.signatures:
             raise UnsupportedModelError(
-                f"{path.name} has no signature {SIGNATURE!r}; it has {', '.join(loaded.signatures) or 'none'}.",
+                f"{name} has no signature {SIGNATURE!r}; it has {', '.join(loaded.signatures) or 'none'}.",
                 remedy="save the model with a serving signature (model.export in Keras 3).",
             )
         self._loaded = loaded  # variables live as long as this object
@@ -72,6 +75,20 @@ class TensorFlow(Runtime):
         return Device("cpu", available=True, detail="oneDNN"), Device("cuda", available=bool(gpus), detail=reason)
 
     def _open(self, path: Path, target: Target) -> Session:
+        return self._loaded(str(path), path.name, target)
+
+    def _open_memory(self, files: MemoryFiles, target: Target) -> Session:
+        gfile = require("tensorflow", self.extra).io.gfile
+        folder = f"ram://deploykit-{secrets.token_hex(8)}"  # TensorFlow's own file system, in this process
+        for name, content in files.inside():
+            gfile.makedirs(f"{folder}/{name}".rpartition("/")[0])
+            with gfile.GFile(f"{folder}/{name}", "wb") as file:
+                file.write(bytes(content))
+        session = self._loaded(folder, files.name, target)
+        weakref.finalize(session, gfile.rmtree, folder).atexit = False
+        return session
+
+    def _loaded(self, where: str, name: str, target: Target) -> Session:
         tf = require("tensorflow", self.extra)
         try:  # threads and devices can be set only before TensorFlow's first operation
             if target.device == "cpu":
@@ -85,17 +102,17 @@ class TensorFlow(Runtime):
                     remedy="open the model in a new process.",
                 ) from error
         try:
-            loaded = tf.saved_model.load(str(path))
+            loaded = tf.saved_model.load(where)
         except (OSError, ValueError, tf.errors.OpError) as error:
-            raise _unloadable(tf, path, error) from error
-        return _TensorFlowSession(tf, loaded, path, target.device)
+            raise _unloadable(tf, name, error) from error
+        return _TensorFlowSession(tf, loaded, name, target.device)
 
     def _open_signature(self, path: Path, target: Target, signature: str) -> Session:
         tf = require("tensorflow", self.extra)
         try:
             return open_signature(tf, path, target, signature, _delegate(tf, target.device))
         except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
-            raise _unloadable(tf, path, error) from error
+            raise _unloadable(tf, path.name, error) from error
 
 
 def _delegate(tf: Any, device: str) -> str:
@@ -103,9 +120,9 @@ def _delegate(tf: Any, device: str) -> str:
     return device if device == "cpu" or tf.config.list_logical_devices("GPU") else "cpu"
 
 
-def _unloadable(tf: Any, path: Path, error: Exception) -> UnsupportedModelError:
+def _unloadable(tf: Any, name: str, error: Exception) -> UnsupportedModelError:
     text = " ".join(str(error).split())[:400]
-    return UnsupportedModelError(f"TensorFlow {tf.__version__} cannot load {path.name}: {text}.")
+    return UnsupportedModelError(f"TensorFlow {tf.__version__} cannot load {name}: {text}.")
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:

@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 
 from deploykit.artifacts.artifact import Artifact, is_artifact
 from deploykit.core.errors import DeploykitError, PortInUseError, SettingError, unknown_name
+from deploykit.core.security.keys import Key, read_key
 from deploykit.core.security.tokens import Tokens
 from deploykit.core.serial import Plain
 from deploykit.core.settings.limits import ServerLimits
@@ -20,6 +21,7 @@ from deploykit.serving.protection.tls import Tls
 from deploykit.serving.records.settings import Recording
 from deploykit.serving.server import Listeners, Server, close, named
 from deploykit.serving.sources.catalog import Catalog
+from deploykit.serving.sources.held import Terms
 from deploykit.serving.sources.wishes import Wish, checked, labelled, stands_alone, wishes_in
 from deploykit.serving.transport.listen import hold, is_loopback, listen
 from deploykit.serving.wires._contract import WIRES, PortWire
@@ -69,6 +71,7 @@ class Preparation:
     name: str = ""
     versions: str | Sequence[int] = "latest"
     labels: Mapping[str, int] | None = None
+    key: str | Key | None = None
     poll_seconds: float | None = None
     reread: bool = True
     limits: Mapping[str, float] | None = None
@@ -138,7 +141,9 @@ class Preparation:
             raise SettingError(f"The argument poll_seconds must be a number from 0 on, got {seconds!r}.")
         self._poll_seconds = seconds
         chosen = None if self.settings is None else ServingSettings.of(self.settings)
-        self._catalog = Catalog(wishes, config if self.reread else None, trusted=self.trusted, settings=chosen)
+        own = self.source.key if isinstance(self.source, Artifact) else None
+        terms = Terms(chosen, self.trusted, own if self.key is None else read_key(self.key))
+        self._catalog = Catalog(wishes, config if self.reread else None, terms)
         artifacts = self._catalog.open()
         if self.workers is None and os.name != "nt":
             self._count = max((a.manifest.serving.workers if a.manifest.serving else 1 for a in artifacts), default=1)

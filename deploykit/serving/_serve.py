@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deploykit.artifacts.artifact import Artifact
+from deploykit.core.security.keys import Key
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving._prepare import Preparation, ServerCheck
 from deploykit.serving.processes.signals import Terminated, terminable
@@ -29,6 +30,7 @@ def serve(
     name: str = "",
     versions: str | Sequence[int] = "latest",
     labels: Mapping[str, int] | None = None,
+    key: str | Key | None = None,
     poll_seconds: float | None = None,
     reread: bool = True,
     limits: Mapping[str, float] | None = None,
@@ -74,6 +76,9 @@ def serve(
         name: Name to serve the one model by; "" for the artifact's, or the folder's.
         versions: Which versions of a folder: ``"latest"``, ``"latest:2"`` for the two highest, ``"all"``, or numbers.
         labels: Names for versions of the one model, for example ``{"stable": 1}``.
+        key: The place of the key to encrypted artifacts (``env:NAME``, ``file:PATH``, ``keyring:NAME`` or ``cmd:PROGRAM
+            ARGUMENTS``); artifacts that are not encrypted are refused then. None: the key that ``source`` was exported
+            or opened with.
         poll_seconds: Time between looks for new versions; 0: only `Server.load` looks. None: 1 second for folders of
             versions and ``models.config``.
         reread: Look at ``models.config`` as well, and serve other models when it changes.
@@ -119,7 +124,7 @@ def serve(
     """
     prepared = Preparation(
         source=source, host=host, port=port, ports=ports, sockets=sockets, workers=workers, settings=settings,
-        name=name, versions=versions, labels=labels, poll_seconds=poll_seconds, reread=reread, limits=limits,
+        name=name, versions=versions, labels=labels, key=key, poll_seconds=poll_seconds, reread=reread, limits=limits,
         hosts=hosts, tokens=tokens, insecure=insecure, tls_certificate=tls_certificate, tls_key=tls_key,
         tls_clients=tls_clients, access_log=access_log, log_format=log_format, audit=audit, traces=traces,
         trusted=trusted,

@@ -69,6 +69,7 @@ class DataPlane:
         classes: Class names by index, of the scored output.
         images: Reads encoded images for the inputs that take them.
         platform: Runtime and format, as the v2 protocol names them.
+        private: Whether the model is encrypted: what it is asked is then written to no file either.
         example_seconds: Time one example takes at best, measured while warming up.
         most_joined: Most examples of several requests that may run as one batch; 1 when each must run alone.
     """
@@ -97,6 +98,7 @@ class DataPlane:
             if i.name in self.inputs and takes_real(i) and not self.inputs[i.name].dtype.startswith("float")
         }
         self.meanings: dict[str, OutputMeaning] = {o.name: o for o in contract.outputs}
+        self.private = manifest.encryption is not None
         self.classes = manifest.classes or contract.labels.named
         self.platform = f"{manifest.target.runtime}_{manifest.format}"
         self._settings = manifest.serving or ServingSettings()

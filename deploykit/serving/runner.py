@@ -175,7 +175,7 @@ class Runner:
         """Run a batch, that of several requests or of one, on the event loop."""
         if self._vitals is None:
             return self._infer(batch)
-        self._vitals.begin(self._key, batch, parts)
+        self._vitals.begin(self._key, batch, parts, private=self._plane.private)
         try:
             ran = self._infer(batch)
         finally:

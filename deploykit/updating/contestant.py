@@ -111,7 +111,11 @@ def _of_artifact(artifact: Artifact, data: Dataset, stack: ExitStack) -> Contest
         raise ExportError(f"{artifact.path} was not exported by deploykit.", remedy="give its model file.")
     if problems := artifact.problems():
         raise ExportError(f"{artifact.path} is not compared: {' '.join(problems)}", remedy="export it again.")
-    path = stack.enter_context(artifact.opened()).model
+    if not isinstance(path := stack.enter_context(artifact.opened()).model, Path):
+        raise ExportError(
+            f"{artifact.path} is encrypted, and is not compared: its model would be read from a disk.",
+            remedy="compare the candidate that it was exported from.",
+        )
     fed = _fed(data, manifest.contract, manifest.preprocess, manifest.classes, str(artifact.path))
     return Contestant(
         artifact.path.name, path, manifest.format, manifest.served_target, manifest.contract, fed, artifact.digest,

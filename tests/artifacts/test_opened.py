@@ -13,6 +13,7 @@ import deploykit
 from deploykit.artifacts import golden
 from deploykit.artifacts.artifact import MANIFEST, Artifact, OpenedArtifact
 from deploykit.core.errors import ExportError
+from deploykit.core.security.keys import Key
 from deploykit.exporters import _verify
 from deploykit.exporters._export import export
 from deploykit.serving._serve import serve
@@ -53,7 +54,7 @@ def test_it_gives_the_model_and_the_golden_data(artifact):
 def test_a_key_to_what_is_not_encrypted_is_refused(artifact):
     with (
         pytest.raises(ExportError, match=r"out is not encrypted, and a key was given\. Remedy: leave the key out"),
-        artifact.opened("env:KEY"),
+        artifact.opened(Key(bytes(32))),
     ):
         pass
 

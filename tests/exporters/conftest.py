@@ -1,5 +1,6 @@
 import pytest
 
+from deploykit.artifacts.encryption import Vault
 from deploykit.exporters._contract import EXPORTERS, Draft
 from deploykit.testing.exporters import exportable
 
@@ -25,12 +26,12 @@ def written(tmp_path):
 
     def write(candidate, layout, *, name="shoes", megabytes=100, **parameters):
         exporter = EXPORTERS.get(layout)
-        draft = Draft(
-            name, (), (), (), {}, ("numpy",), suffix=".onnx", joined=True, resident_bytes=megabytes << 20,
-            parameters=exporter.complete(parameters),
-        )  # fmt: skip
         folder = tmp_path / f"written-{len([*tmp_path.iterdir()])}"
         folder.mkdir()
+        draft = Draft(
+            name, (), (), Vault(None, folder), (), {}, ("numpy",), suffix=".onnx", joined=True,
+            resident_bytes=megabytes << 20, parameters=exporter.complete(parameters),
+        )  # fmt: skip
         exporter.write(candidate, draft, folder)
         return folder
 

@@ -17,6 +17,7 @@ from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.processes.holder import Holder
 from deploykit.serving.service import Service
 from deploykit.serving.sources.catalog import Catalog
+from deploykit.serving.sources.held import Terms
 from deploykit.serving.sources.wishes import Wish
 from deploykit.testing.exporters import exportable
 
@@ -98,7 +99,7 @@ def test_impossible_settings_are_refused_before_anything_starts(artifact):
 
 def test_a_model_that_was_tuned_is_loaded_again_with_its_settings(artifact):
     def state(settings):
-        catalog = Catalog([Wish(name="cnn", path=artifact.path)], settings=settings)
+        catalog = Catalog([Wish(name="cnn", path=artifact.path)], terms=Terms(settings))
         return catalog.open(), catalog._state()
 
     async def settings_after(*those):

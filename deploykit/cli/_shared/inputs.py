@@ -228,6 +228,14 @@ def named(text: str) -> tuple[str, str]:
     return name, value
 
 
+def add_key(parser: argparse.ArgumentParser) -> None:
+    """The key to an encrypted artifact."""
+    parser.add_argument(
+        "--key", metavar="PLACE",
+        help="where the key to an encrypted artifact is: env:NAME, file:PATH, keyring:NAME or cmd:PROGRAM ARGUMENTS",
+    )  # fmt: skip
+
+
 def add_settings(parser: argparse.ArgumentParser, owner: str) -> None:
     """Declare ``--set``, which sets parameters of something."""
     parser.add_argument(

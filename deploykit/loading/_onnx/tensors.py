@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deploykit.core.errors import ModelFileError
+from deploykit.core.security.memory import is_linked
 from deploykit.readers import onnx_messages
 from deploykit.sandbox import gate
 
@@ -151,7 +152,7 @@ def _inside(path: Path, name: str, location: str) -> Path:
     for part in parts:
         file = file / part
         try:
-            status = file.lstat()
+            status = file.stat() if is_linked(file) else file.lstat()
         except (OSError, ValueError) as error:
             raise ModelFileError(
                 f"{where} are missing: there is no file {location!r} beside the model.",

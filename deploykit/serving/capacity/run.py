@@ -93,7 +93,7 @@ def capacity(
     }  # fmt: skip
     for one in _CHECKS:
         one.check(given[one.name], "")
-    opened = Artifact.open(artifact.path if isinstance(artifact, Artifact) else artifact)
+    opened = Artifact.of(artifact)
     manifest = opened.manifest
     settings = replace(manifest.serving or ServingSettings(), workers=1)
     sent = requests_of(opened, requests)

@@ -125,25 +125,26 @@ class Vitals:
         """Say that the worker has taken in what it serves: its memory now is what it needs."""
         self._cells[_LOADS] += 1
 
-    def begin(self, key: bytes, batch: Batch, parts: Sequence[Batch] = ()) -> None:
+    def begin(self, key: bytes, batch: Batch, parts: Sequence[Batch] = (), *, private: bool = False) -> None:
         """A batch begins to run on the event loop.
 
         Args:
             key: The model's, see `key_of`.
             batch: The batch.
             parts: The requests' batches it was joined from, if it was.
+            private: Leave only digests: the file lies in a folder for temporary files.
         """
         cells, memory, count = self._cells, self._memory, 0
         memory.seek(_DATA)
         try:
-            if len(parts) > _MOST_PARTS:
+            if private or len(parts) > _MOST_PARTS:
                 raise ValueError
             for array in batch.arrays.values():
                 if count == _MOST_ARRAYS or array.dtype.hasobject:
                     raise ValueError
                 cells[_SIZES + count] = memory.write(array.data)
                 count += 1
-        except (ValueError, BufferError):  # too large, or not the plain bytes of an array
+        except (ValueError, BufferError):  # private, too large, or not the plain bytes of an array
             count = 0
             memory.seek(_DATA)
             memory.write(b"".join(digest_of(key, part) for part in parts or (batch,)))

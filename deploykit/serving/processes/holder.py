@@ -1,8 +1,8 @@
 """The models of a worker process: it holds what its parent wants, and changes from one set to the next as a whole.
 
 What is wanted is plain data, made by `deploykit.serving.sources.catalog`: ``models`` (each with ``name``, ``version``,
-``artifact``, ``digest``, ``serving``), ``labels``, ``splits`` and ``states``. All of it is there before anything is
-served; if a model cannot be loaded, what was served stays.
+``artifact``, ``digest``, ``key``, ``serving``), ``labels``, ``splits`` and ``states``. All of it is there before
+anything is served; if a model cannot be loaded, what was served stays.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core import errors
+from deploykit.core.security.keys import Key
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.served import ServedModel, State
@@ -104,7 +105,7 @@ def _opened(one: Mapping[str, Any]) -> list[DataPlane]:
         DeploykitError: It cannot be served, whatever the reason.
     """
     try:
-        artifact = Artifact.open(one["artifact"])
+        artifact = Artifact.open(one["artifact"], Key.of_text(one["key"]) if one["key"] else None)
         # Between the proof and now (or since, when this is a restart) someone may have exported to the same folder.
         if artifact.digest != one["digest"] or artifact.problems():
             raise errors.ServeError(

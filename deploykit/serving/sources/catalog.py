@@ -18,8 +18,7 @@ from deploykit.artifacts.prove import prove
 from deploykit.core import errors
 from deploykit.core.errors import DeploykitError, ServeError, SettingError, unknown_name
 from deploykit.core.serial import to_plain
-from deploykit.core.settings.serving import ServingSettings
-from deploykit.serving.sources.held import Held, Seen, absent, seen_of, versions_in
+from deploykit.serving.sources.held import Held, Seen, Terms, absent, seen_of, versions_in
 from deploykit.serving.sources.wishes import Wish, read_models_config
 from deploykit.serving.splits import Split
 
@@ -40,23 +39,14 @@ class Catalog:
     Args:
         wishes: What is wanted.
         config: A ``models.config`` that they come from and that is read again when it changes; None: they stay.
-        trusted: Allow operators that touch files or run code.
-        settings: How all models are served; None: as their manifests say.
+        terms: How all versions are opened.
     """
 
-    def __init__(
-        self,
-        wishes: Iterable[Wish],
-        config: Path | None = None,
-        *,
-        trusted: bool = False,
-        settings: ServingSettings | None = None,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, wishes: Iterable[Wish], config: Path | None = None, terms: Terms | None = None) -> None:
+        self._terms = terms or Terms()
         self._wishes = {wish.name: wish for wish in wishes}
         self._config = config
         self._config_seen = seen_of(config) if config else frozenset()
-        self._trusted = trusted
         #: Held while versions are looked for and proved, which takes long.
         self._lock = threading.RLock()
         #: Held while what is served changes.
@@ -353,13 +343,13 @@ class Catalog:
                 self._tell("serve", {**facts, "digest": new.artifact.digest})
 
     def _opened(self, folder: Path, name: str) -> Held:
-        return Held.open(folder, self._wishes[name], settings=self._settings, trusted=self._trusted)
+        return Held.open(folder, self._wishes[name], self._terms)
 
     def _prove(self, held: Held) -> None:
         artifact = held.artifact
         if held.proved:
             return
-        if problems := prove(artifact, trusted=self._trusted).problems:
+        if problems := prove(artifact, trusted=self._terms.trusted).problems:
             raise ServeError(f"{artifact.path} is not served: {' '.join(problems)}", remedy="export it again.")
 
     def _check_known(self, name: str) -> None:
@@ -386,6 +376,7 @@ class Catalog:
                     "version": str(v),
                     "artifact": str(h.artifact.path),
                     "digest": h.artifact.digest,
+                    "key": "" if h.artifact.key is None else h.artifact.key.text,
                     "serving": to_plain(h.artifact.manifest.serving),
                 }
                 for n, versions in self._held.items()

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Self
 
 from deploykit.artifacts.artifact import Artifact, is_artifact
+from deploykit.artifacts.encryption import check_key
 from deploykit.core.errors import ServeError
+from deploykit.core.security.keys import Key
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving.sources.adopt import adopt
 from deploykit.serving.sources.wishes import Wish, stands_alone, versions_of
@@ -17,6 +19,21 @@ from deploykit.serving.sources.wishes import Wish, stands_alone, versions_of
 Seen = frozenset[tuple[str, int, int]]
 #: Whether a version has changed is decided by so many of its files.
 _MOST_FILES = 10_000
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How all versions of a server's models are opened.
+
+    Attributes:
+        settings: How they are served; None: as their manifests say.
+        trusted: Allow operators that touch files or run code.
+        key: The key that they are encrypted with; None: they are not.
+    """
+
+    settings: ServingSettings | None = None
+    trusted: bool = False
+    key: Key | None = None
 
 
 @dataclass(frozen=True)
@@ -38,24 +55,29 @@ class Held:
     proved: bool
 
     @classmethod
-    def open(cls, folder: Path, wish: Wish, *, settings: ServingSettings | None, trusted: bool) -> Self:
+    def open(cls, folder: Path, wish: Wish, terms: Terms) -> Self:
         """Open the folder of a version.
 
         Args:
             folder: An artifact, or a model that was not exported.
             wish: The model.
-            settings: How it is served; None: as its manifest says.
-            trusted: Allow operators that touch files or run code.
+            terms: How it is opened.
 
         Raises:
             DeploykitError: It cannot be opened.
         """
+        settings, key = terms.settings, terms.key
         seen = seen_of(folder)
         exported = is_artifact(folder)
         if exported:
-            whole = Artifact.open(folder)
+            whole = Artifact.open(folder, key)
+            check_key(whole.manifest.encryption, key, str(folder))
+        elif key is not None:
+            raise ServeError(
+                f"{folder} is not an encrypted artifact, and a key was given.", remedy="leave the key out."
+            )
         else:
-            whole = adopt(folder, wish.name, classes=wish.classes, settings=settings, trusted=trusted)
+            whole = adopt(folder, wish.name, classes=wish.classes, settings=settings, trusted=terms.trusted)
         return cls(whole.served_with(settings) if settings else whole, folder, seen, whole, proved=not exported)
 
 
