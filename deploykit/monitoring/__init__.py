@@ -1,1 +1,1 @@
-"""What happens while an artifact serves."""
+"""What happens while an artifact serves: reference profiles, drift, unusual requests, accuracy."""
