@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from deploykit import types
     from deploykit.artifacts.artifact import Artifact
+    from deploykit.artifacts.signing import new_key_pair
     from deploykit.core import errors
     from deploykit.core.candidate import Candidate, Recipe, Step, Target
     from deploykit.core.check import Examined
@@ -105,6 +106,7 @@ __all__ = [
     "export",
     "load",
     "new_key",
+    "new_key_pair",
     "plan",
     "sensitivity",
     "serve",
@@ -165,6 +167,7 @@ _HOMES = {
     "export": "deploykit.exporters._export",
     "load": "deploykit.loading._load",
     "new_key": "deploykit.core.security.keys",
+    "new_key_pair": "deploykit.artifacts.signing",
     "plan": "deploykit.planning.preview",
     "sensitivity": "deploykit.sweeping.sensitivity",
     "serve": "deploykit.serving._serve",

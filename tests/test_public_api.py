@@ -62,6 +62,7 @@ PUBLIC = [
     "export",
     "load",
     "new_key",
+    "new_key_pair",
     "plan",
     "sensitivity",
     "serve",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 from deploykit.artifacts.adopted import Adopted
 from deploykit.artifacts.arrays import load_arrays
 from deploykit.artifacts.encryption import Encryption, Vault, check_key
+from deploykit.artifacts.schema import SCHEMA, today
+from deploykit.artifacts.signing import SIGNATURE, PublicKey, check_signature, sign
 from deploykit.core.calling import Calling
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.check import BaselineCheck
@@ -35,15 +37,6 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 #: Most bytes of a manifest, and of any other file of an artifact.
 _MOST_MANIFEST_BYTES, _MOST_FILE_BYTES = 64 << 20, 16 << 30
-SCHEMA = 6
-#: Takes a manifest of one schema (plain data) to the next, by the schema it starts from. Manifests of a version from
-#: which no step starts are refused: what inputs and outputs mean, which schema 2 says, is not in those of schema 1.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    2: lambda manifest: {**manifest, "parameters": {}},
-    3: lambda manifest: {**manifest, "serving": None},
-    4: lambda manifest: {**manifest, "editable": [], "license": ""},
-    5: lambda manifest: {**manifest, "encryption": None},
-}
 
 
 @dataclass(frozen=True)
@@ -172,6 +165,7 @@ class Artifact:
         path: The folder.
         manifest: Its manifest.
         key: The key that it was exported or opened with, if it is encrypted.
+        read: SHA-256 of the manifest's file when it was opened.
 
     Example:
         >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
@@ -183,6 +177,7 @@ class Artifact:
     path: Path
     manifest: Manifest
     key: Key | None = field(default=None, repr=False, compare=False)
+    read: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def of(cls, source: Artifact | str | Path, key: str | Key | None = None) -> Self:
@@ -217,17 +212,19 @@ class Artifact:
                 f"{folder} is not an exported artifact: it has no {MANIFEST}.", remedy="make one with deploykit export."
             )
         try:
-            data = parse(read_small(file, _MOST_MANIFEST_BYTES, "the manifest", ExportError))
+            content = read_small(file, _MOST_MANIFEST_BYTES, "the manifest", ExportError)
+            data = parse(content)
         except (ValueError, RecursionError) as error:
             raise ExportError(f"{file} is not JSON: {error}.", remedy="export again.") from error
         try:
-            manifest = Manifest.from_json(_today(data, file))
+            manifest = Manifest.from_json(today(data, file))
         except SettingError as error:
             raise ExportError(f"{file}: {error.message}", remedy="export again.") from error
         for name in (manifest.model, manifest.golden_inputs, manifest.golden_outputs, *manifest.files):
             if not _is_inside(name):
                 raise ExportError(f"{file} names {name!r}, which is outside the folder.", remedy="export again.")
-        found = cls(folder, manifest, None if key is None else read_key(key))
+        digest = hashlib.sha256(content).hexdigest()
+        found = cls(folder, manifest, None if key is None else read_key(key), digest)
         if key is not None:
             check_key(manifest.encryption, found.key, str(folder))
         return found
@@ -239,6 +236,32 @@ class Artifact:
             replace_whole(file, content)
         else:
             file.write_bytes(content)
+
+    def sign(self, private_key: str | Path) -> Path:
+        """Sign all files of its folder as OpenSSF's model-signing does; gives the file, and replaces one that is there.
+
+        Args:
+            private_key: PEM file of a private key, see ``dk.new_key_pair``. ``require_signature=`` of `verify` and
+                `serve` takes the public one.
+
+        Raises:
+            SettingError: There is no private key on a NIST curve in the file, or others may read it.
+            ExportError: The folder holds a link, or cannot be written.
+            MissingExtraError: The package ``model-signing`` is not installed.
+
+        Example:
+            >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+            >>> private, public = dk.new_key_pair("exported-here")
+            >>> artifact = dk.export(built, "exported/signed", overwrite=True)
+            >>> signature = artifact.sign(private)
+            >>> dk.verify(artifact, require_signature=public).ok
+            True
+        """
+        return sign(self.path, private_key)
+
+    def check_signature(self, key: PublicKey) -> None:
+        """Raise `ExportError` unless it is signed by a key, and is as it was then."""
+        check_signature(self.path, key, (MANIFEST, self.read))
 
     @contextlib.contextmanager
     def opened(self, key: str | Key | None = None) -> Iterator[OpenedArtifact]:
@@ -320,7 +343,8 @@ class Artifact:
     @property
     def own_files(self) -> list[str]:
         """Relative paths, with forward slashes, of the files that belong to it, its manifest included; sorted."""
-        return sorted({MANIFEST, *self.manifest.files, *self.manifest.editable})
+        signature = [SIGNATURE] if (self.path / SIGNATURE).is_file() else []
+        return sorted({MANIFEST, *signature, *self.manifest.files, *self.manifest.editable})
 
     @property
     def fixed_files(self) -> dict[str, str]:
@@ -356,25 +380,6 @@ class Artifact:
 
     def __repr__(self) -> str:
         return f"Artifact({str(self.path)!r}, {self.manifest.layout}, {self.manifest.format}: {self.manifest.recipe})"
-
-
-def _today(data: Any, file: Path) -> dict[str, Any]:
-    """A manifest in today's schema."""
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise ExportError(
-            f"{file} has schema {schema!r}; this version reads schemas up to {SCHEMA}.", remedy="upgrade deploykit."
-        )
-    found: dict[str, Any] = data
-    for number in range(schema, SCHEMA):
-        if (step := MIGRATIONS.get(number)) is None:
-            raise ExportError(
-                f"{file} was written by an older version of deploykit ({found.get('version', 'unknown')}): it has "
-                f"schema {schema}, this version uses {SCHEMA} and cannot bring it up to date.",
-                remedy="export the candidate again, or use the version that wrote it.",
-            )
-        found = {**step(found), "schema": number + 1}
-    return found
 
 
 def is_artifact(folder: Path) -> bool:

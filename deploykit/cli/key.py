@@ -11,26 +11,34 @@ from deploykit.cli._shared.show import show
 from deploykit.core.errors import SettingError
 from deploykit.core.security.keys import Key, read_key
 
-HELP = "Make the keys that artifacts are encrypted and watermarked with; show which key is at a place."
+HELP = "Make the keys that artifacts are encrypted and signed with; show which key is at a place."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("action", choices=("new", "id"), help="make a key; or show the id of the one at a place")
     parser.add_argument(
-        "place", metavar="FILE|PLACE", nargs="?", default="",
-        help="file to write the new key to, which only you can read (default: it is printed); or env:NAME, file:PATH, "
-        "keyring:NAME or cmd:PROGRAM ARGUMENTS",
+        "action", choices=("new", "id", "pair"),
+        help="make a secret key; show the id of the one at a place; or make a key pair to sign artifacts with",
+    )  # fmt: skip
+    parser.add_argument(
+        "place", metavar="WHERE", nargs="?", default="",
+        help="of new: file to write the key to, which only you can read (default: it is printed); of id: env:NAME, "
+        "file:PATH, keyring:NAME or cmd:PROGRAM ARGUMENTS; of pair: name of the files without .key and .pub",
     )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the verb."""
+    if options.action != "new" and not options.place:
+        raise argparse.ArgumentTypeError(f"{options.action} takes the place of a key, or the name of its files.")
+    if options.action == "pair":
+        private, public = dk.new_key_pair(options.place)
+        found = {"private": str(private), "public": str(public)}
+        show(options, f"{private} signs, and stays with you\n{public} checks: give it to those who serve", found)
+        return
     if options.action == "id":
-        if not options.place:
-            raise argparse.ArgumentTypeError("give the place of a key.")
-        found = read_key(options.place)
-        show(options, found.id, {"id": found.id})
+        key = read_key(options.place)
+        show(options, key.id, {"id": key.id})
         return
     text = dk.new_key()
     number = Key.of_text(text).id

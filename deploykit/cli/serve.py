@@ -126,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
         "versions": options.versions,
         "labels": options.label,
         "key": options.key,
+        "require_signature": options.require_signature,
         "poll_seconds": options.poll_seconds,
         "limits": options.limit,
         "hosts": options.allow_host,

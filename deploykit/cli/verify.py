@@ -24,6 +24,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb."""
-    found = dk.verify(options.artifact, url=options.url, key=options.key)
+    found = dk.verify(options.artifact, url=options.url, key=options.key, require_signature=options.require_signature)
     show(options, found, found)
     return 0 if found.ok else 1

@@ -11,7 +11,8 @@ from deploykit.artifacts.artifact import Artifact, Manifest
 from deploykit.artifacts.encryption import check_key
 from deploykit.artifacts.golden import compare
 from deploykit.artifacts.grpc_client import connect
-from deploykit.artifacts.prove import prove
+from deploykit.artifacts.prove import Proof, prove
+from deploykit.artifacts.signing import PublicKey
 from deploykit.core.errors import DeploykitError, ExportError
 from deploykit.core.serial import Plain
 from deploykit.exporters._contract import EXPORTERS
@@ -74,7 +75,12 @@ class Verification(Plain):
 
 
 def verify(
-    artifact: Artifact | str | Path, *, url: str | None = None, key: str | None = None, trusted: bool = False
+    artifact: Artifact | str | Path,
+    *,
+    url: str | None = None,
+    key: str | None = None,
+    require_signature: str | Path | None = None,
+    trusted: bool = False,
 ) -> Verification:
     """Check an artifact: digests of all files, then the model reloaded in a child process on its golden inputs.
 
@@ -84,6 +90,8 @@ def verify(
             deploykit's own server is asked directly, over gRPC if the address begins with ``grpc://`` (``grpcs://``
             with TLS); any other one in the way that the artifact's layout brings.
         key: The place of the key to an encrypted artifact; None: the key that it was exported or opened with.
+        require_signature: PEM file of a public key: the artifact must be signed by its private key, and every file in
+            its folder must be as it was then. It is checked before anything else.
         trusted: Allow operators that touch files or run code. Can only be set in code.
 
     Returns:
@@ -91,8 +99,8 @@ def verify(
 
     Raises:
         ExportError: The path does not hold an artifact, or one that is encrypted with another key than that given.
-        SettingError: There is no key at that place.
-        MissingExtraError: The runtime it needs is not installed.
+        SettingError: There is no key at that place, or no public key in the file.
+        MissingExtraError: The runtime it needs is not installed, or what signatures are checked with.
         DeviceError: The device it needs is absent.
 
     Example:
@@ -103,7 +111,7 @@ def verify(
     """
     opened = Artifact.of(artifact, key)
     check_key(opened.manifest.encryption, opened.key, str(opened.path))
-    proof = prove(opened, trusted=trusted)
+    proof = (require_signature and _unsigned(opened, require_signature)) or prove(opened, trusted=trusted)
     problems = list(proof.problems)
     url_difference = None
     if url is not None and not problems:
@@ -122,6 +130,16 @@ def verify(
         url=url or "",
         url_difference=url_difference,
     )
+
+
+def _unsigned(artifact: Artifact, public_key: str | Path) -> Proof | None:
+    """What is wrong with its signature; None if nothing is."""
+    key = PublicKey.read(public_key)
+    try:
+        artifact.check_signature(key)
+    except ExportError as error:
+        return Proof((str(error),))
+    return None
 
 
 def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from deploykit.artifacts.artifact import Artifact, is_artifact
+from deploykit.artifacts.signing import PublicKey
 from deploykit.core.errors import DeploykitError, PortInUseError, SettingError, unknown_name
 from deploykit.core.security.keys import Key, read_key
 from deploykit.core.security.tokens import Tokens
@@ -72,6 +73,7 @@ class Preparation:
     versions: str | Sequence[int] = "latest"
     labels: Mapping[str, int] | None = None
     key: str | Key | None = None
+    require_signature: str | Path | None = None
     poll_seconds: float | None = None
     reread: bool = True
     limits: Mapping[str, float] | None = None
@@ -142,7 +144,8 @@ class Preparation:
         self._poll_seconds = seconds
         chosen = None if self.settings is None else ServingSettings.of(self.settings)
         own = self.source.key if isinstance(self.source, Artifact) else None
-        terms = Terms(chosen, self.trusted, own if self.key is None else read_key(self.key))
+        signer = None if self.require_signature is None else PublicKey.read(self.require_signature)
+        terms = Terms(chosen, self.trusted, own if self.key is None else read_key(self.key), signer)
         self._catalog = Catalog(wishes, config if self.reread else None, terms)
         artifacts = self._catalog.open()
         if self.workers is None and os.name != "nt":

@@ -31,6 +31,7 @@ def serve(
     versions: str | Sequence[int] = "latest",
     labels: Mapping[str, int] | None = None,
     key: str | Key | None = None,
+    require_signature: str | Path | None = None,
     poll_seconds: float | None = None,
     reread: bool = True,
     limits: Mapping[str, float] | None = None,
@@ -79,6 +80,8 @@ def serve(
         key: The place of the key to encrypted artifacts (``env:NAME``, ``file:PATH``, ``keyring:NAME`` or ``cmd:PROGRAM
             ARGUMENTS``); artifacts that are not encrypted are refused then. None: the key that ``source`` was exported
             or opened with.
+        require_signature: PEM file of a public key: what is not signed by its private key, or has changed since, is
+            not served.
         poll_seconds: Time between looks for new versions; 0: only `Server.load` looks. None: 1 second for folders of
             versions and ``models.config``.
         reread: Look at ``models.config`` as well, and serve other models when it changes.
@@ -124,7 +127,8 @@ def serve(
     """
     prepared = Preparation(
         source=source, host=host, port=port, ports=ports, sockets=sockets, workers=workers, settings=settings,
-        name=name, versions=versions, labels=labels, key=key, poll_seconds=poll_seconds, reread=reread, limits=limits,
+        name=name, versions=versions, labels=labels, key=key, require_signature=require_signature,
+        poll_seconds=poll_seconds, reread=reread, limits=limits,
         hosts=hosts, tokens=tokens, insecure=insecure, tls_certificate=tls_certificate, tls_key=tls_key,
         tls_clients=tls_clients, access_log=access_log, log_format=log_format, audit=audit, traces=traces,
         trusted=trusted,

@@ -202,5 +202,5 @@ def test_without_the_package_it_names_the_extra(candidates, tmp_path, monkeypatc
     from deploykit.core import extras
 
     monkeypatch.setattr(extras, "installed", lambda module: module != "cryptography")
-    with pytest.raises(MissingExtraError, match=r"pip install 'deploykit\[encrypt\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'deploykit\[protect\]'"):
         export(candidates("cnn_onnx"), tmp_path / "out", encrypt="env:SHOE_KEY")

@@ -40,3 +40,15 @@ def test_an_export_is_encrypted_and_verified_with_it(cli, store, tmp_path):
     status, _, err = cli("verify", out)
     assert status == 1
     assert "no key was given. Remedy: say where it is: key='env:NAME' (--key env:NAME)" in err
+
+
+def test_an_artifact_is_signed_and_its_signature_required(cli, store, tmp_path):
+    pytest.importorskip("model_signing")
+    pair, out = tmp_path / "ours", tmp_path / "served"
+    assert cli("key", "pair", pair, "--json")[0] == 0
+    assert cli("export", store, "--out", out)[0] == 0
+    status, _, err = cli("verify", out, "--require-signature", f"{pair}.pub")
+    assert status == 1
+    status, text, err = cli("sign", out, "--key", f"{pair}.key", "--json")
+    assert (status, json.loads(text)["signature"]) == (0, str(out / "model.sig")), err
+    assert cli("verify", out, "--require-signature", f"{pair}.pub")[0] == 0

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from deploykit.artifacts import artifact
+from deploykit.artifacts import schema
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core.errors import ExportError, StoreError
 from deploykit.storage import database, migrations
@@ -103,12 +103,12 @@ def test_a_manifest_of_an_unknown_version_is_refused(tmp_path, found):
 
 
 def test_an_older_manifest_is_brought_up_to_date_or_refused(tmp_path, monkeypatch):
-    (tmp_path / "manifest.json").write_text(json.dumps({"schema": artifact.SCHEMA, "version": "0.1", "called": "x"}))
-    monkeypatch.setattr(artifact, "SCHEMA", artifact.SCHEMA + 1)
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema": schema.SCHEMA, "version": "0.1", "called": "x"}))
+    monkeypatch.setattr(schema, "SCHEMA", schema.SCHEMA + 1)
     with pytest.raises(ExportError, match=r"older version of deploykit \(0\.1\).*Remedy: export the candidate again"):
         Artifact.open(tmp_path)
-    steps = {artifact.SCHEMA - 1: lambda data: {"name": data["called"], "version": data["version"]}}
-    monkeypatch.setattr(artifact, "MIGRATIONS", steps)
+    steps = {schema.SCHEMA - 1: lambda data: {"name": data["called"], "version": data["version"]}}
+    monkeypatch.setattr(schema, "MIGRATIONS", steps)
     with pytest.raises(ExportError, match="missing required field `layout`"):  # the name was found
         Artifact.open(tmp_path)
 

@@ -229,10 +229,14 @@ def named(text: str) -> tuple[str, str]:
 
 
 def add_key(parser: argparse.ArgumentParser) -> None:
-    """The key to an encrypted artifact."""
+    """The key to an encrypted artifact, and that which must have signed it."""
     parser.add_argument(
         "--key", metavar="PLACE",
         help="where the key to an encrypted artifact is: env:NAME, file:PATH, keyring:NAME or cmd:PROGRAM ARGUMENTS",
+    )  # fmt: skip
+    parser.add_argument(
+        "--require-signature", metavar="FILE",
+        help="refuse what is not signed by the private key of this public one (PEM), or has changed since",
     )  # fmt: skip
 
 

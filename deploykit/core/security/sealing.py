@@ -145,7 +145,7 @@ def unseal(path: Path, name: str, key: Key) -> bytearray:
 
 
 def _unsealed(file: BinaryIO, path: Path, name: str, key: Key) -> bytearray:
-    invalid = require("cryptography.exceptions", "encrypt").InvalidTag
+    invalid = require("cryptography.exceptions", "protect").InvalidTag
     header, plain = _Header.read(file, str(path))
     if header.key_id != bytes.fromhex(key.id)[:8]:
         raise ExportError(
@@ -191,7 +191,7 @@ def _damaged(what: str) -> ExportError:
 
 
 def _aes(key: bytes) -> Any:
-    return require("cryptography.hazmat.primitives.ciphers.aead", "encrypt").AESGCM(key)
+    return require("cryptography.hazmat.primitives.ciphers.aead", "protect").AESGCM(key)
 
 
 def _wrapping(key: Key) -> bytes:

@@ -9,6 +9,7 @@ from typing import Self
 
 from deploykit.artifacts.artifact import Artifact, is_artifact
 from deploykit.artifacts.encryption import check_key
+from deploykit.artifacts.signing import PublicKey
 from deploykit.core.errors import ServeError
 from deploykit.core.security.keys import Key
 from deploykit.core.settings.serving import ServingSettings
@@ -29,11 +30,13 @@ class Terms:
         settings: How they are served; None: as their manifests say.
         trusted: Allow operators that touch files or run code.
         key: The key that they are encrypted with; None: they are not.
+        signer: The key that must have signed them; None: they need not be signed.
     """
 
     settings: ServingSettings | None = None
     trusted: bool = False
     key: Key | None = None
+    signer: PublicKey | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,13 @@ class Held:
         if exported:
             whole = Artifact.open(folder, key)
             check_key(whole.manifest.encryption, key, str(folder))
+            if terms.signer is not None:
+                whole.check_signature(terms.signer)
+        elif terms.signer is not None:
+            raise ServeError(
+                f"{folder} is not an exported artifact, and a signature by {terms.signer.path.name} is required.",
+                remedy="export it with deploykit export, then sign it.",
+            )
         elif key is not None:
             raise ServeError(
                 f"{folder} is not an encrypted artifact, and a key was given.", remedy="leave the key out."
