@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from deploykit.planning.examination import examine
     from deploykit.planning.plan import Plan
     from deploykit.planning.preview import plan
+    from deploykit.reporting.attribution.explanation import Explanation
     from deploykit.reporting.comparison import ReportComparison, compare_reports
     from deploykit.reporting.evidence.sensitivity import Sensitivity
     from deploykit.reporting.report import Choice, Report
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from deploykit.serving.tuning.tuning import Tuning
     from deploykit.sweeping.build import BuiltCandidate, build
     from deploykit.sweeping.clean import Cleaned, clean
+    from deploykit.sweeping.explain_example import explain_example
     from deploykit.sweeping.run import SweepHandle, start_sweep, sweep
     from deploykit.sweeping.sensitivity import SensitivityHandle, sensitivity, start_sensitivity
     from deploykit.sweeping.synthesize import synthesize
@@ -70,6 +72,7 @@ __all__ = [
     "Deployment",
     "Diagnosis",
     "Examined",
+    "Explanation",
     "GoalMissed",
     "Model",
     "Plan",
@@ -103,6 +106,7 @@ __all__ = [
     "doctor",
     "errors",
     "examine",
+    "explain_example",
     "export",
     "load",
     "new_key",
@@ -133,6 +137,7 @@ _HOMES = {
     "Deployment": "deploykit.deploying._deployment",
     "Diagnosis": "deploykit.measuring.doctor",
     "Examined": "deploykit.core.check",
+    "Explanation": "deploykit.reporting.attribution.explanation",
     "GoalMissed": "deploykit.core.errors",
     "Model": "deploykit.core.model",
     "Plan": "deploykit.planning.plan",
@@ -164,6 +169,7 @@ _HOMES = {
     "deploy": "deploykit.deploying._deploy",
     "doctor": "deploykit.measuring.doctor",
     "examine": "deploykit.planning.examination",
+    "explain_example": "deploykit.sweeping.explain_example",
     "export": "deploykit.exporters._export",
     "load": "deploykit.loading._load",
     "new_key": "deploykit.core.security.keys",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from deploykit.measuring.graphs.diff import NodeDiff
     from deploykit.planning.planned import Expected, LeftOut, Planned, Remark
     from deploykit.planning.steps import BuildStep
+    from deploykit.reporting.attribution.explained import InputExplanation
     from deploykit.reporting.beside import Changed, Obstacle, Pair
     from deploykit.reporting.events import Progress
     from deploykit.reporting.evidence.calibration import Calibration, CalibrationBin
@@ -91,6 +92,7 @@ __all__ = [
     "GraphDiff",
     "GraphNode",
     "Guess",
+    "InputExplanation",
     "InputMeaning",
     "Interval",
     "Judged",
@@ -173,6 +175,7 @@ _HOMES = {
     "GraphDiff": "deploykit.reporting.evidence.graph_diff",
     "GraphNode": "deploykit.loading._nodes",
     "Guess": "deploykit.reporting.evidence.flips",
+    "InputExplanation": "deploykit.reporting.attribution.explained",
     "InputMeaning": "deploykit.core.contract",
     "Interval": "deploykit.core.result",
     "Judged": "deploykit.core.result",

@@ -134,7 +134,7 @@ def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         differs too much, and for a model that remembers.
     """
     settings = arguments.get("serving")
-    artifact = _at(arguments)
+    artifact = opened_at(arguments)
     artifact = artifact.served_with(ServingSettings.of(settings) if settings else None)
     largest, problems = 0.0, []
     for one in artifact.signatures:
@@ -144,7 +144,8 @@ def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     return {"difference": largest, "problems": problems}
 
 
-def _at(arguments: dict[str, Any]) -> Artifact:
+def opened_at(arguments: dict[str, Any]) -> Artifact:
+    """The artifact in the arguments of a task: ``artifact``, its folder, and ``key``, "" if it is not encrypted."""
     key = arguments.get("key")
     return Artifact.open(arguments["artifact"], Key.of_text(key) if key else None)
 
@@ -199,7 +200,7 @@ def check_structure(arguments: dict[str, Any], report: Report) -> dict[str, Any]
         arguments: ``artifact``, its folder; ``key``, "" if it is not encrypted; and ``trusted``.
         report: Not used.
     """
-    artifact = _at(arguments)
+    artifact = opened_at(arguments)
     with artifact.opened() as files, as_path(files.model) as path:
         return {} if path is None else _structure(path, artifact.manifest.format, trusted=arguments["trusted"])
 

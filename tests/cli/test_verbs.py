@@ -173,6 +173,25 @@ def test_explain(cli, store):
     assert all(line in out for line in json.loads(found)["changed"])
 
 
+@pytest.mark.long(seconds=3)
+def test_explain_an_example(cli, store, tmp_path):
+    page = tmp_path / "page.html"
+    status, out, _ = cli("explain", store, "--max-drop", "1", "--example", "2", "--html", page)
+    assert status == 0
+    assert "Confidence in" in out
+    assert out.splitlines()[-1].strip()
+    assert "<h1>Explanation of an answer" in page.read_text("utf-8")
+    status, out, _ = cli("explain", store, "--example", "2", "--answer", "1", "--split", "test", "--json")
+    found = json.loads(out)
+    assert (status, found["index"], found["inputs"][0]["kind"]) == (0, [1], "image")
+    status, _, err = cli("explain", store, "--answer", "1")
+    assert status == 1
+    assert "--answer applies only with --example" in err
+    status, _, err = cli("explain", store, "--example", "100000")
+    assert status == 1
+    assert "There is no example 100000" in err
+
+
 def test_explain_writes_what_would_help_as_a_space(cli, desk, data_flags, tmp_path):
     space = tmp_path / "space.json"
     recipes = [{"steps": [{"technique": "quantize_dynamic"}]}]

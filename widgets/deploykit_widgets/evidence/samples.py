@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deploykit.data.dataset import Dataset
+from deploykit.reporting.views.images import as_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,26 +35,6 @@ def picture_of(data: Dataset, index: int, split: str = "evaluation") -> NDArray[
     if preprocess is not None:
         raw = preprocess.reshaped(raw[None])[0]
     return as_picture(raw)
-
-
-def as_picture(raw: NDArray[Any]) -> NDArray[Any] | None:
-    """An array as image bytes if it has the shape of an image: one, three or four channels, last or first."""
-    import numpy as np
-
-    if raw.dtype.kind not in "fiub" or raw.ndim not in (2, 3) or min(raw.shape) < 1:
-        return None
-    if raw.ndim == 3 and raw.shape[-1] not in (1, 3, 4):
-        if raw.shape[0] not in (1, 3, 4):
-            return None
-        raw = np.moveaxis(raw, 0, -1)
-    if min(raw.shape[:2]) < 4:
-        return None
-    if raw.dtype == np.uint8:
-        return np.ascontiguousarray(raw)
-    values = np.nan_to_num(raw.astype(np.float64))
-    low, high = float(values.min()), float(values.max())
-    scaled = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
-    return np.ascontiguousarray(scaled.astype(np.uint8))
 
 
 def label_of(data: Dataset, index: int, split: str = "evaluation") -> str:

@@ -1,0 +1,1 @@
+"""What an answer rests on: parts of an example are hidden and the model is run again; in child processes."""
