@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deploykit import types
     from deploykit.artifacts.artifact import Artifact
     from deploykit.artifacts.signing import new_key_pair
+    from deploykit.artifacts.versions import Versions
     from deploykit.core import errors
     from deploykit.core.candidate import Candidate, Recipe, Step, Target
     from deploykit.core.check import Examined
@@ -93,6 +94,7 @@ __all__ = [
     "Target",
     "Tuning",
     "Verification",
+    "Versions",
     "Workbench",
     "__version__",
     "build",
@@ -158,6 +160,7 @@ _HOMES = {
     "Target": "deploykit.core.candidate",
     "Tuning": "deploykit.serving.tuning.tuning",
     "Verification": "deploykit.exporters._verify",
+    "Versions": "deploykit.artifacts.versions",
     "Workbench": "deploykit_widgets",
     "build": "deploykit.sweeping.build",
     "capacity": "deploykit.serving.capacity.run",

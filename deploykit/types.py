@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deploykit.artifacts.adopted import Adopted, AdoptedSignature
     from deploykit.artifacts.artifact import Manifest, OpenedArtifact
     from deploykit.artifacts.encryption import Encryption
+    from deploykit.artifacts.versions import Pointer, Release
     from deploykit.choosing.goals import Decision, Goal
     from deploykit.core.calling import Calling
     from deploykit.core.check import BaselineCheck, Suspicion
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from deploykit.storage.rows import Rows
     from deploykit.trackers._contract import Logged
     from deploykit.updating.comparison import GateCheck, GatePlan, GateSide
+    from deploykit.updating.evidence import TrialEvidence
 
 __all__ = [
     "Adopted",
@@ -118,9 +120,11 @@ __all__ = [
     "OutputMeaning",
     "Pair",
     "Planned",
+    "Pointer",
     "Progress",
     "Reading",
     "Refine",
+    "Release",
     "Remark",
     "Rows",
     "RuntimeState",
@@ -136,6 +140,7 @@ __all__ = [
     "TensorFacts",
     "TensorSpec",
     "Traffic",
+    "TrialEvidence",
     "TuningGrid",
     "TuningPoint",
     "TuningRow",
@@ -201,9 +206,11 @@ _HOMES = {
     "OutputMeaning": "deploykit.core.contract",
     "Pair": "deploykit.reporting.beside",
     "Planned": "deploykit.planning.planned",
+    "Pointer": "deploykit.artifacts.versions",
     "Progress": "deploykit.reporting.events",
     "Reading": "deploykit.data.reading",
     "Refine": "deploykit.core.space",
+    "Release": "deploykit.artifacts.versions",
     "Remark": "deploykit.planning.planned",
     "Rows": "deploykit.storage.rows",
     "RuntimeState": "deploykit.measuring.doctor",
@@ -219,6 +226,7 @@ _HOMES = {
     "TensorFacts": "deploykit.loading._weights",
     "TensorSpec": "deploykit.core.model",
     "Traffic": "deploykit.serving.traffic",
+    "TrialEvidence": "deploykit.updating.evidence",
     "TuningGrid": "deploykit.serving.tuning.grid",
     "TuningPoint": "deploykit.serving.tuning.grid",
     "TuningRow": "deploykit.serving.tuning.rows",

@@ -47,6 +47,7 @@ PUBLIC = [
     "Target",
     "Tuning",
     "Verification",
+    "Versions",
     "Workbench",
     "__version__",
     "build",

@@ -59,7 +59,7 @@ def read_small(path: Path, limit_bytes: int, what: str, error: type[DeploykitErr
         os.close(descriptor)
 
 
-def replace_whole(path: Path, content: bytes) -> None:
+def replace_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write a file that other processes see as it was or as it is now, and never in between.
 
     One that is there keeps its permissions; only this user can read a new one.
@@ -67,6 +67,7 @@ def replace_whole(path: Path, content: bytes) -> None:
     Args:
         path: The file; its folder exists.
         content: All of it.
+        durable: Return when it is on the disk, so that a power cut does not undo it.
 
     Raises:
         OSError: It cannot be written; the old one stays, and nothing is left beside it.
@@ -75,12 +76,30 @@ def replace_whole(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
             shutil.copymode(path, name)
         os.replace(name, path)  # noqa: PTH105  atomic on every system
+        if durable:
+            synced(path.parent, deep=False)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def synced(folder: Path, *, deep: bool = True) -> None:
+    """Return when a folder is on the disk: its entries, and with ``deep`` all files and folders in it."""
+    places = [*(folder.rglob("*") if deep else ()), folder]
+    for place in places:
+        if sys.platform == "win32" and place.is_dir():  # which Windows does not open
+            continue
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def cache_folder() -> Path:

@@ -181,6 +181,21 @@ class Server:
         """
         self._catalog.split(name, split)
 
+    def rollback(self, name: str = "") -> None:
+        """Let the version answer that did so before, or end a trial, in a folder of ``dk.Versions``.
+
+        While the version before is still loaded, which is until it is given up with ``Versions.settle``, all workers
+        change within milliseconds, and no request fails.
+
+        Args:
+            name: Name of the model; "" for the first one.
+
+        Raises:
+            SettingError: There is no such model, or nothing to go back to.
+            DeploykitError: It cannot be loaded again; what was served still is.
+        """
+        self._catalog.rollback(name or self.name)
+
     @property
     def url(self) -> str:
         """Its address, for example ``http://127.0.0.1:8501``."""

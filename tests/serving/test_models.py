@@ -313,3 +313,59 @@ def test_a_folder_that_vanishes_unloads_nothing(two):
 def test_what_cannot_be_meant_is_refused(two, arguments, message):
     with pytest.raises((SettingError, ServeError), match=message):
         serve(two, port=0, **arguments)
+
+
+# -- a folder with a pointer ------------------------------------------------------------------------------------------
+
+
+def test_a_server_follows_the_pointer_of_its_folder_and_goes_back_at_once(scaled, tmp_path):
+    versions = dk.Versions(tmp_path / "by")
+    for number in (2, 3):
+        versions.add(scaled(number))
+    with serve(tmp_path / "by", port=0, poll_seconds=0) as server:
+        assert factor(server) == 2
+        versions.try_out(2)
+        server.load("by")
+        assert factor(server) == 2
+        assert factor(server, "/v1/models/by/versions/2") == 3
+        assert server.models[0]["split"]["shadow"] == "2"
+        versions.try_out(2, share=1.0)
+        server.load("by")
+        assert factor(server) == 3
+        assert factor(server, x_canary="never") == 2
+        with pytest.raises(SettingError, match="says itself who answers"):
+            server.split("by", dk.Split())
+        versions.promote(2)
+        server.load("by")
+        assert factor(server) == factor(server, x_canary="never") == 3
+        stop, found = threading.Event(), []
+
+        def ask_on():
+            while not stop.is_set():
+                found.append(factor(server))
+
+        thread = threading.Thread(target=ask_on)
+        thread.start()
+        while 3 not in found:
+            stop.wait(0.001)
+        server.rollback()
+        after = factor(server)
+        while found[-1] != 2:
+            stop.wait(0.001)
+        stop.set()
+        thread.join()
+        assert after == 2
+        assert set(found) == {2.0, 3.0}  # and no request failed
+        assert dk.Versions(tmp_path / "by").serving == 1
+        with pytest.raises(SettingError, match="no version before"):
+            server.rollback()
+
+
+def test_a_damaged_pointer_changes_nothing(scaled, tmp_path):
+    versions = dk.Versions(tmp_path / "by")
+    versions.add(scaled(2))
+    with serve(tmp_path / "by", port=0, poll_seconds=0) as server:
+        (tmp_path / "by" / "state.json").write_text("{")
+        with pytest.raises(dk.DeploykitError, match="not as deploykit wrote it"):
+            server.load("by")
+        assert factor(server) == 2

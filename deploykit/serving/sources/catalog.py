@@ -16,9 +16,11 @@ from typing import Any
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.prove import prove
 from deploykit.core import errors
-from deploykit.core.errors import DeploykitError, ServeError, SettingError, unknown_name
+from deploykit.core.errors import DeploykitError, ServeError, unknown_name
 from deploykit.core.serial import to_plain
 from deploykit.serving.sources.held import Held, Seen, Terms, absent, seen_of, versions_in
+from deploykit.serving.sources.shown import facts
+from deploykit.serving.sources.spreading import check_split, split_in, versions_by_pointer
 from deploykit.serving.sources.wishes import Wish, read_models_config
 from deploykit.serving.splits import Split
 
@@ -74,6 +76,8 @@ class Catalog:
             if (problem := absent(wish, there)) is not None:
                 raise problem
             self._held[wish.name] = {v: self._opened(there[v], wish.name) for v in wish.of(there)}
+            if (split := split_in(wish)) is not None:
+                self._splits[wish.name] = split
         return self.artifacts
 
     @property
@@ -140,6 +144,25 @@ class Catalog:
             self._unloaded.add(name)
             self._put(name, {})
 
+    def rollback(self, name: str) -> None:
+        """Let the version answer that did so before, or end a trial; at once if it is still loaded.
+
+        Raises:
+            DeploykitError: There is no such model or nothing to go back to, or it cannot be loaded again.
+        """
+        self._check_known(name)
+        pointed = versions_by_pointer(self._wishes[name])
+        with self._putting:  # and not the lock of those who prove a version, which takes long
+            pointed.rollback()
+            loaded = pointed.pointer().loaded
+            held = {version: one for version, one in self._held.get(name, {}).items() if version in loaded}
+            error = self._put(name, held) if len(held) == len(loaded) else None
+        if len(held) < len(loaded):
+            with self._lock:
+                error = self._refresh(name, asked=True)
+        if error is not None:
+            raise error
+
     def reload(self, wishes: Iterable[Wish]) -> None:
         """Serve other models from now on.
 
@@ -162,13 +185,7 @@ class Catalog:
         """
         with self._putting:
             self._check_known(name)
-            served, labels = list(map(str, self._held.get(name, {}))), self._wishes[name].labels
-            wanted = {one: str(labels.get(one, one)) for one in (split.canary, split.shadow) if one}
-            for version, number in wanted.items():
-                if number not in served:
-                    raise unknown_name(f"served version of {name!r}", version, served)
-            if len(set(wanted.values())) < len(wanted):
-                raise SettingError(f"{' and '.join(wanted)} are the same version of {name!r}.")
+            check_split(split, self._wishes[name], self._held.get(name, {}))
             before = self._splits.get(name)
             self._splits[name] = split
             if failed := self._become(self._state()):
@@ -210,26 +227,7 @@ class Catalog:
     def facts(self) -> list[dict[str, Any]]:
         """Names, versions, their states, labels, and how requests are spread."""
         with self._putting:
-            state = self._state()
-        served = {(one["name"], one["version"]) for one in state["models"]}
-        return [
-            {
-                "name": name,
-                "versions": [
-                    {"version": version, **dict(zip(("state", "code", "message"), said, strict=True))}
-                    for version, said in sorted(
-                        {
-                            **state["states"].get(name, {}),
-                            **{v: ("AVAILABLE", "OK", "") for n, v in served if n == name},
-                        }.items(),
-                        key=lambda item: int(item[0]),
-                    )
-                ],
-                "labels": state["labels"].get(name, {}),
-                "split": state["splits"].get(name, Split().to_json()),
-            }
-            for name in dict.fromkeys((*self._wishes, *state["states"]))
-        ]
+            return facts(self._state(), self._wishes)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -271,14 +269,15 @@ class Catalog:
         if len(found) < len(wanted) or not wanted:  # what is there is better than nothing
             kept = served if wish.policy != "specific" or not found else {}
             most = max(wish.count if wish.policy == "latest" else len(kept), len(found))
-            for version in sorted(kept, reverse=True):
-                if len(found) < most:
-                    found.setdefault(version, kept[version])
+            for version in sorted(kept.keys() - found, reverse=True)[: most - len(found)]:
+                found[version] = kept[version]
         if asked and problem is None and (problem := absent(wish, there)) is not None:
             _log.error("%s", problem)
-        if found != served and (error := self._put(name, found)) is not None:
-            return error
-        return problem
+        with self._putting:
+            changed = wish.pointed and versions_in(wish) != there  # while a version was proved
+            if not changed and (found != served or split_in(wish) not in (None, self._splits.get(name))):
+                problem = self._put(name, found) or problem
+        return self._refresh(name, asked=asked) if changed else problem
 
     def _new(self, name: str, version: int, folder: Path, *, again: bool) -> tuple[Held | None, DeploykitError | None]:
         """A version that is not served yet, proved; or why not."""
@@ -314,8 +313,9 @@ class Catalog:
     def _put(self, name: str, versions: dict[int, Held]) -> DeploykitError | None:
         """Serve these versions of a model and no others; why not, if workers cannot load one."""
         with self._putting:
-            before = self._held.get(name, {})
+            before, spread = self._held.get(name, {}), self._splits.get(name, Split())
             self._held[name] = dict(sorted(versions.items()))
+            self._splits[name] = split_in(self._wishes.get(name)) or spread
             states = self._states.setdefault(name, {})
             for version in before:
                 if version not in versions:
@@ -326,7 +326,7 @@ class Catalog:
             if not failed:
                 self._tell_of(name, before, self._held[name])
                 return None
-            self._held[name] = before
+            self._held[name], self._splits[name] = before, spread
         error = errors.from_json(failed[0]["error"])
         for version, held in versions.items():
             if before.get(version) is not held:

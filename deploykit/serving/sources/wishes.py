@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deploykit.artifacts.artifact import is_artifact
+from deploykit.artifacts.versions import Versions, is_versioned
 from deploykit.core.errors import ServeError
 from deploykit.core.files import read_small
 from deploykit.core.protos.messages import read_text
@@ -50,6 +51,7 @@ class Wish:
         count: How many versions of policy ``latest``.
         file: Name of the model in the folder of each version; "" for the usual ones.
         classes: Names of classes by index, by the name of the output that scores them.
+        pointed: Whether the folder's own pointer says which versions are served, see `deploykit.artifacts.versions`.
     """
 
     name: str
@@ -60,10 +62,13 @@ class Wish:
     count: int = 1
     file: str = ""
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pointed: bool = False
 
     def of(self, versions: Iterable[int]) -> tuple[int, ...]:
         """Those of the versions that are wanted, the highest last."""
         there = sorted(versions)
+        if self.pointed:
+            return tuple(there)
         if self.policy == "latest":
             return tuple(there[-self.count :])
         return tuple(v for v in there if self.policy == "all" or v in self.numbers)
@@ -77,8 +82,12 @@ def stands_alone(path: Path) -> bool:
 def versions_of(path: Path) -> dict[int, Path]:
     """Versions in a model's folder: folders whose names are whole numbers, leading zeros or not; the highest last.
 
-    Of two names for one version the last one counts, as in TensorFlow Serving. A folder that is not there has none.
+    Of two names for one version the last one counts, as in TensorFlow Serving. A folder that is not there has none. Of
+    a folder with a pointer it is those that the pointer has servers load.
     """
+    if is_versioned(path):
+        versions = Versions(path)
+        return {number: versions.path(number) for number in versions.pointer().loaded}
     found = {}
     try:
         folders = sorted(one for one in path.iterdir() if one.name.isascii() and one.name.isdigit() and one.is_dir())
@@ -107,7 +116,7 @@ def wishes_in(path: str | Path, name: str = "") -> tuple[Wish, ...]:
         _check_text(place)
         return read_models_config(place)
     if versions_of(place):
-        return (Wish(checked(name or place.name, place), place),)
+        return (Wish(checked(name or place.name, place), place, pointed=is_versioned(place)),)
     wishes = read_repository(place) if place.is_dir() else ()
     if name and len(wishes) == 1:
         wishes = (replace(wishes[0], name=checked(name, place)),)
@@ -164,7 +173,7 @@ def read_repository(folder: Path) -> tuple[Wish, ...]:
         if file.exists():
             wishes.append(_triton(place, file))
         elif versions_of(place):
-            wishes.append(Wish(checked(place.name, place), place))
+            wishes.append(Wish(checked(place.name, place), place, pointed=is_versioned(place)))
     return tuple(wishes)
 
 
