@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.artifacts.adopted import Adopted
 from deploykit.artifacts.arrays import load_arrays
+from deploykit.artifacts.checking import files_of as files_of
+from deploykit.artifacts.checking import is_inside, problems
 from deploykit.artifacts.encryption import Encryption, Vault, check_key
 from deploykit.artifacts.schema import SCHEMA, today
 from deploykit.artifacts.signing import SIGNATURE, PublicKey, check_signature, sign
@@ -19,7 +20,6 @@ from deploykit.core.calling import Calling
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
-from deploykit.core.digest import file_digest
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.files import read_small, replace_whole
 from deploykit.core.model import TensorSpec
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
-#: Most bytes of a manifest, and of any other file of an artifact.
-_MOST_MANIFEST_BYTES, _MOST_FILE_BYTES = 64 << 20, 16 << 30
+#: Most bytes of a manifest, and of a profile.
+_MOST_MANIFEST_BYTES = 64 << 20
+_MOST_PROFILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Manifest(Plain):
         editable: Files that say how it is deployed. They may be made or changed later, and left out of an image: what
             is served does not depend on them.
         encryption: What of it is encrypted; None: nothing.
+        profile: Relative path of what requests look like as long as all is well (`deploykit.monitoring.profile`); ""
+            where nothing is known of that.
         schema: Version of this layout.
     """
 
@@ -108,6 +111,7 @@ class Manifest(Plain):
     adopted: Adopted | None = None
     editable: tuple[str, ...] = ()
     encryption: Encryption | None = None
+    profile: str = ""
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -116,6 +120,13 @@ class Manifest(Plain):
         """What the server runs it on: that on which it was measured, with the threads it was tuned to."""
         threads = self.serving.threads if self.serving else 0
         return replace(self.target, threads=threads) if threads else self.target
+
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 of the digests of the model's files and of its golden outputs: which model a profile belongs to."""
+        own = (self.model, self.golden_outputs)
+        known = {n: d for n, d in self.files.items() if n in own or n.startswith(f"{self.model}/")}
+        return hashlib.sha256(dump(known)).hexdigest()
 
     @property
     def calling(self) -> Calling | None:
@@ -143,7 +154,7 @@ class OpenedArtifact:
         manifest = self.manifest
         if self.key is None or manifest.encryption is None:
             return self.folder / manifest.model
-        others = (manifest.golden_inputs, manifest.golden_outputs)
+        others = (manifest.golden_inputs, manifest.golden_outputs, manifest.profile)
         return manifest.encryption.model(self.folder, manifest.model, others, self.key)
 
     def golden(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
@@ -155,6 +166,18 @@ class OpenedArtifact:
         names, vault = (self.manifest.golden_inputs, self.manifest.golden_outputs), Vault(self.key, self.folder)
         inputs, outputs = (load_arrays(self.folder / n, vault.read(n) if self.key else None) for n in names)
         return inputs, outputs
+
+    def profile(self) -> bytes | None:
+        """Content of the reference profile's file, for `deploykit.monitoring.profile`; None where there is none.
+
+        Raises:
+            ExportError: It cannot be read, or is larger than any.
+        """
+        name = self.manifest.profile
+        if not name:
+            return None
+        content = read_small(self.folder / name, _MOST_PROFILE_BYTES, "the profile", ExportError)
+        return content if self.key is None else Vault(self.key, self.folder).read(name)
 
 
 @dataclass(frozen=True)
@@ -220,8 +243,9 @@ class Artifact:
             manifest = Manifest.from_json(today(data, file))
         except SettingError as error:
             raise ExportError(f"{file}: {error.message}", remedy="export again.") from error
-        for name in (manifest.model, manifest.golden_inputs, manifest.golden_outputs, *manifest.files):
-            if not _is_inside(name):
+        named = (manifest.model, manifest.golden_inputs, manifest.golden_outputs, manifest.profile or manifest.model)
+        for name in (*named, *manifest.files):
+            if not is_inside(name):
                 raise ExportError(f"{file} names {name!r}, which is outside the folder.", remedy="export again.")
         digest = hashlib.sha256(content).hexdigest()
         found = cls(folder, manifest, None if key is None else read_key(key), digest)
@@ -358,25 +382,9 @@ class Artifact:
 
     def problems(self) -> list[str]:
         """Files that are missing, changed or (in the model's folder) new since the export, one sentence each."""
-        found = []
-        for name, digest in self.fixed_files.items():
-            file = self.path / name
-            if not file.is_file():  # a pipe or a device is none
-                found.append(f"{name} is missing{', or not a regular file' if os.path.lexists(file) else ''}.")
-            elif (size := file.stat().st_size) > _MOST_FILE_BYTES:
-                found.append(f"{name} claims {size:,} bytes; the limit is {_MOST_FILE_BYTES:,}.")
-            elif file_digest(file) != digest:
-                found.append(f"{name} has changed since the export (its SHA-256 differs from the manifest's).")
-        if self.manifest.model not in self.manifest.files:
-            found += [
-                f"{n} was not there at the export."
-                for n in files_of(self.path, self.manifest.model)
-                if n not in self.manifest.files
-            ]
-        for name in (self.manifest.model, self.manifest.golden_inputs, self.manifest.golden_outputs):
-            if not any(f == name or f.startswith(f"{name}/") for f in self.fixed_files):
-                found.append(f"{MANIFEST} gives no digest of {name}.")
-        return found
+        manifest = self.manifest
+        golden = manifest.golden_inputs, manifest.golden_outputs
+        return problems(self.path, manifest.model, golden, manifest.files, self.fixed_files)
 
     def __repr__(self) -> str:
         return f"Artifact({str(self.path)!r}, {self.manifest.layout}, {self.manifest.format}: {self.manifest.recipe})"
@@ -385,14 +393,3 @@ class Artifact:
 def is_artifact(folder: Path) -> bool:
     """Whether a folder is one that was exported."""
     return (folder / MANIFEST).is_file()
-
-
-def files_of(folder: Path, below: str = "") -> list[str]:
-    """Relative paths, with forward slashes, of the files of a folder (or of a folder in it), sorted."""
-    return sorted(p.relative_to(folder).as_posix() for p in (folder / below).rglob("*") if not p.is_dir())
-
-
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    inside = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
-    return inside and ":" not in path.parts[0] and "\\" not in name  # Windows' drives and separators

@@ -30,15 +30,21 @@ class Predictor:
 
     def __init__(self, session: Session, preprocess: Mapping[str, Preprocess], batch_size: int = 0) -> None:
         self.session = session
+        self._count = 0
         self.batch_size = batch_size
         self._steps = {name: step for name, step in preprocess.items() if not step.is_identity}
 
     @classmethod
-    def open(cls, files: OpenedArtifact) -> Self:
-        """Open the model of an artifact, which stays open as long as it is used."""
+    def open(cls, files: OpenedArtifact, tap: str = "") -> Self:
+        """Open the model of an artifact, which stays open as long as it is used.
+
+        Args:
+            files: The artifact's.
+            tap: Tensor that `embedding` then gives; "" for none.
+        """
         manifest = files.manifest
         session = open_session(
-            files.model, manifest.served_target, manifest.format, manifest.contract, manifest.calling
+            files.model, manifest.served_target, manifest.format, manifest.contract, manifest.calling, tap
         )
         return cls(session, manifest.preprocess, manifest.target.batch_size if manifest.batch_dependent else 0)
 
@@ -58,16 +64,30 @@ class Predictor:
             DatasetError: An input is missing, or the model cannot hold its values.
         """
         size = self.batch_size
-        if not size or len(next(iter(prepared.values()))) <= size:
+        count = self._count = len(next(iter(prepared.values())))
+        if self.session.tapped:
+            self.session.tapped.clear()
+        if not size or count <= size:
             return self.session.predict(prepared)
         import numpy as np
 
-        count = len(next(iter(prepared.values())))
         parts = [
             self.session.predict({name: array[start : start + size] for name, array in prepared.items()})
             for start in range(0, count, size)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    @property
+    def embedding(self) -> NDArray[Any] | None:
+        """What the last layer saw of the examples that were run last, batch first; None without a tap."""
+        found = self.session.tapped
+        if not found:
+            return None
+        if len(found) == 1:
+            return found[0] if len(found[0]) == self._count else found[0][: self._count]
+        import numpy as np
+
+        return np.concatenate(found)[: self._count]
 
     def __call__(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name for raw examples, batch first."""
@@ -75,7 +95,12 @@ class Predictor:
 
 
 def open_session(
-    path: Path | MemoryFiles, target: Target, format_name: str, contract: Contract, calling: Calling | None = None
+    path: Path | MemoryFiles,
+    target: Target,
+    format_name: str,
+    contract: Contract,
+    calling: Calling | None = None,
+    tap: str = "",
 ) -> Session:
     """Open a model file on the runtime, device and threads it was measured on; in a child process."""
-    return RUNTIMES.get(target.runtime).open(path, target, format_name, contract, calling)
+    return RUNTIMES.get(target.runtime).open(path, target, format_name, contract, calling, tap)

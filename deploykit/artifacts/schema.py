@@ -8,7 +8,7 @@ from typing import Any
 
 from deploykit.core.errors import ExportError
 
-SCHEMA = 6
+SCHEMA = 7
 #: Takes a manifest of one schema (plain data) to the next, by the schema it starts from. Manifests of a version from
 #: which no step starts are refused: what inputs and outputs mean, which schema 2 says, is not in those of schema 1.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -16,6 +16,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     3: lambda manifest: {**manifest, "serving": None},
     4: lambda manifest: {**manifest, "editable": [], "license": ""},
     5: lambda manifest: {**manifest, "encryption": None},
+    6: lambda manifest: {**manifest, "profile": ""},
 }
 
 

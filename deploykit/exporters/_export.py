@@ -28,6 +28,7 @@ from deploykit.exporters._documents.bill import BILL, bill
 from deploykit.exporters._documents.card import CARD, card
 from deploykit.exporters._files import new_folder
 from deploykit.exporters._fitting import unfitting
+from deploykit.exporters._profile import write_profile
 from deploykit.exporters._wheel import requirements
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.exportable import Exportable
@@ -240,8 +241,9 @@ def _write(
         parameters=parameters,
         editable=_editable(exporter, files_of(folder)),
         license=licensed,
-        encryption=vault.encryption(GOLDEN_OUTPUTS),
     )
+    profile = write_profile(chosen, manifest, vault, folder)
+    manifest = replace(manifest, profile=profile, encryption=vault.encryption(GOLDEN_OUTPUTS))
     text = card(chosen, draft, manifest)
     (folder / CARD).write_text(text, encoding="utf-8")
     exporter.describe(chosen, manifest, text, folder)

@@ -44,7 +44,6 @@ def fit(
     threshold: float = 0.5,
     seed: int = 0,
     tap: str = "",
-    suffix: bytes = b"",
 ) -> Profile:
     """Make a profile from examples that the model was not trained on.
 
@@ -62,7 +61,6 @@ def fit(
         threshold: Above which a label of several is there.
         seed: Of the random projections.
         tap: Tensor of the model file that is the embedding.
-        suffix: See `deploykit.monitoring.head.Head`.
 
     Raises:
         DeploykitError: There are fewer than 40 examples, or no input can be watched.
@@ -85,7 +83,7 @@ def fit(
     answered, chances = _answered(outputs.get(scored), scored, kind, class_axis, threshold)
     known = _calibrated(answered, chances, outputs.get(scored), labels)
     for plan in _PLANS:
-        profile = _fitted(usable, outputs, answered, known, embedding, plan, model, seed, tap, suffix)
+        profile = _fitted(usable, outputs, answered, known, embedding, plan, model, seed, tap)
         if len(profile.to_bytes()) <= MOST_BYTES:
             return profile
     raise DeploykitError(
@@ -138,7 +136,6 @@ def _fitted(
     model: str,
     seed: int,
     tap: str,
-    suffix: bytes,
 ) -> Profile:
     import numpy as np
 
@@ -157,7 +154,7 @@ def _fitted(
         notes.append(f"the {len(answered.frequent)} most frequent of {answered.width} classes are watched one by one")
     head = Head(
         model, total, int(total - fitting.sum()), tuple(reads), answered, sketch, knots, known, tuple(notes), tap,
-        suffix.hex(), tuple(facts_of(r, inputs[r.name]) for r in reads),
+        tuple(facts_of(r, inputs[r.name]) for r in reads),
     )  # fmt: skip
     raw = _raw(head, inputs, outputs, source, scales, words)
     arrays: dict[str, NDArray[Any]] = {

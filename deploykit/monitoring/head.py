@@ -73,8 +73,6 @@ class Head(Plain):
         calibrated: How sure answers are, and how good they were.
         notes: What is left out, in words.
         tap: Tensor of the model file that is the embedding; "" without.
-        suffix: What is appended to the bytes of the file so that it gives the tap, in hexadecimal; "" for formats that
-            need none.
         facts: What was seen of raw inputs.
         format: Version of this layout.
     """
@@ -89,7 +87,6 @@ class Head(Plain):
     calibrated: Calibrated
     notes: tuple[str, ...] = ()
     tap: str = ""
-    suffix: str = ""
     facts: tuple[Facts, ...] = ()
     format: int = FORMAT
 

@@ -288,8 +288,4 @@ def _nonsense(head: Head) -> str:
             return f"the columns of {read.shown!r} make no sense"
     if not all(0 <= number < answered.width for number in answered.frequent):
         return "its classes make no sense"
-    try:
-        bytes.fromhex(head.suffix)
-    except ValueError:
-        return "its suffix is not hexadecimal"
     return ""

@@ -7,6 +7,7 @@ the device that was asked for is not the one that runs, opening fails with `Devi
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import weakref
@@ -149,6 +150,24 @@ class Runtime(Adapter):
             remedy="export it without encrypt=, or choose another runtime.",
         )
 
+    def tap(self, path: Path, output: str) -> str:
+        """The tensor that the last layer before an output sees, "" where it cannot be given.
+
+        Called in a child process. Fill this, and `_open_tapped`, where a session can give it without that the file, its
+        answers or their time change.
+
+        Args:
+            path: A file of a format that is accepted.
+            output: Name of the output in the file.
+        """
+        del path, output
+        return ""
+
+    def _open_tapped(self, path: Path | MemoryFiles, target: Target, tap: str) -> Session | None:
+        """As `_open`, for a session that also gives the tensor; None where it does not."""
+        del path, target, tap
+        return None
+
     def _open_signature(self, path: Path, target: Target, signature: str) -> Session:
         """Open one of several functions of a file. Fill this where formats have such."""
         del target
@@ -161,6 +180,7 @@ class Runtime(Adapter):
         format_name: str,
         contract: Contract | None = None,
         calling: Calling | None = None,
+        tap: str = "",
     ) -> Session:
         """Open a model file, to be fed and read as a contract says.
 
@@ -170,6 +190,8 @@ class Runtime(Adapter):
             format_name: Its format; ``COMPILED`` when `compile` has written it on this machine.
             contract: What its inputs and outputs mean; None: examples are fed by the file's own names.
             calling: How a model is called that deploykit did not export; None: as it exports models.
+            tap: Tensor that the session also gives, as `tap` has found it; "" for none. Where it cannot be given the
+                session has ``tapped`` None.
 
         Raises:
             UnsupportedModelError: The format is not accepted, or the runtime lacks an operator.
@@ -177,7 +199,13 @@ class Runtime(Adapter):
             MissingExtraError: The runtime is not installed.
         """
         self._check(format_name, target.device)
-        if isinstance(path, MemoryFiles):
+        tapped: Session | None = None
+        if tap:
+            with contextlib.suppress(UnsupportedModelError):  # another version may lack what the tap needs
+                tapped = self._open_tapped(path, target, tap)
+        if tapped is not None:
+            session = tapped
+        elif isinstance(path, MemoryFiles):
             session = self._open_memory(path, target)
         elif self.compiles and format_name != COMPILED:
             session = self._open_compiled(path, target, format_name)

@@ -24,12 +24,15 @@ class Session:
         outputs: What it gives.
         delegate: The device or provider that really runs it.
         contract: What the model's inputs and outputs mean; None: examples are fed by the file's own names.
+        tapped: What the last layer has seen of each batch that was run, until it is emptied; None where the session was
+            not opened with a tap. It is not among the outputs: clients never see it.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     delegate: str = "cpu"
     contract: Contract | None = None
+    tapped: list[NDArray[Any]] | None = None
 
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Run once: arrays in the order of ``inputs``, results in the order of ``outputs``."""

@@ -16,6 +16,7 @@ from deploykit.core.layers.kinds import Work
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Form, Problem
 from deploykit.core.security.memory import MemoryFiles
+from deploykit.readers.onnx_last import also_giving, last_input
 from deploykit.runtimes._contract import Device, Runtime
 from deploykit.runtimes._onnx_probe import write
 from deploykit.runtimes._profile import NodeTime, Trait, quick_mean
@@ -55,17 +56,23 @@ _INT8 = frozenset({"int8", "uint8"})
 _DECORATION = re.compile(r"^fused |(_token_\d+|_nchwc|_nhwc|_quant|_MatMul(?=_quant)|:\d+)+$")
 #: The first operator set that ONNX Runtime promises to run.
 _OLDEST_OPERATORS = 7
+#: Larger files are not read as bytes to be given one more output: they would be in memory twice.
+_MOST_TAPPED_BYTES = 1 << 30
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool", "string": "string"}
 
 
 class _OnnxSession(Session):
-    def __init__(self, session: Any, delegate: str) -> None:
+    def __init__(self, session: Any, delegate: str, tap: str = "") -> None:
         self._session = session
         self.delegate = delegate
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
-        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+        self.outputs = tuple(_spec(node) for node in session.get_outputs() if not tap or node.name != tap)
         self._names = [spec.name for spec in self.inputs]
         self._wanted = [spec.name for spec in self.outputs]
+        if tap:
+            self._wanted.append(tap)
+            self.tapped = []
 
     def arrange(
         self, feeds: Mapping[str, NDArray[Any]], carried: Mapping[str, NDArray[Any]] | None = None
@@ -77,7 +84,9 @@ class _OnnxSession(Session):
         ]
 
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        found: Sequence[NDArray[Any]] = self._session.run(self._wanted, dict(zip(self._names, arrays, strict=True)))
+        found: list[NDArray[Any]] = self._session.run(self._wanted, dict(zip(self._names, arrays, strict=True)))
+        if self.tapped is not None:
+            self.tapped.append(found.pop())
         return found
 
 
@@ -158,12 +167,19 @@ class OnnxRuntime(Runtime):
     def _open_memory(self, files: MemoryFiles, target: Target) -> Session:
         return self._opened(self._session(files, target))
 
-    @staticmethod
-    def _opened(session: Any) -> Session:
-        active = session.get_providers()[0]
-        return _OnnxSession(session, next((d for d, (p, _) in _PROVIDERS.items() if p == active), active))
+    def tap(self, path: Path, output: str) -> str:
+        """The input of the last node with weights."""
+        return last_input(path.read_bytes(), output) if path.stat().st_size <= _MOST_TAPPED_BYTES else ""
 
-    def _session(self, path: Path | MemoryFiles, target: Target, profile: str = "") -> Any:
+    def _open_tapped(self, path: Path | MemoryFiles, target: Target, tap: str) -> Session | None:
+        return self._opened(self._session(path, target, tap=tap), tap)
+
+    @staticmethod
+    def _opened(session: Any, tap: str = "") -> Session:
+        active = session.get_providers()[0]
+        return _OnnxSession(session, next((d for d, (p, _) in _PROVIDERS.items() if p == active), active), tap)
+
+    def _session(self, path: Path | MemoryFiles, target: Target, profile: str = "", tap: str = "") -> Any:
         ort = require("onnxruntime", "")
         options = ort.SessionOptions()
         options.intra_op_num_threads = target.threads
@@ -176,13 +192,17 @@ class OnnxRuntime(Runtime):
             options.profile_file_prefix = profile
         provider = _PROVIDERS[target.device][0]
         try:
+            if isinstance(path, Path) and tap:
+                options.add_session_config_entry(_EXTERNAL_FOLDER, str(path.parent))
+                return ort.InferenceSession(also_giving(path.read_bytes(), tap), options, providers=[provider])
             if not isinstance(path, MemoryFiles):
                 return ort.InferenceSession(str(path), options, providers=[provider])
             if held := path.beside():  # its external data
                 options.add_external_initializers_from_files_in_memory(
                     list(held), list(held.values()), [len(content) for content in held.values()]
                 )
-            return ort.InferenceSession(path.content(), options, providers=[provider])
+            content = also_giving(path.content(), tap) if tap else path.content()
+            return ort.InferenceSession(content, options, providers=[provider])
         except Exception as error:  # ONNX Runtime raises classes of its own without a public base
             text = " ".join(str(error).split())[:400]
             raise UnsupportedModelError(

@@ -16,6 +16,7 @@ from deploykit.core.layers.kinds import Work
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Form, Problem
 from deploykit.core.security.memory import MemoryFiles
+from deploykit.readers.onnx_last import last_input
 from deploykit.runtimes._contract import Device, Runtime
 from deploykit.runtimes._onnx_probe import write
 from deploykit.runtimes._profile import NodeTime, quick_mean
@@ -54,13 +55,15 @@ _DECORATION = re.compile(r"(/WithoutBiases|/DequantizationMultiply|/Fused\w*|_qu
 
 
 class _OpenVINOSession(Session):
-    def __init__(self, compiled: Any, delegate: str) -> None:
+    def __init__(self, compiled: Any, delegate: str, *, tapped: bool = False) -> None:
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._tensor = _openvino().Tensor
         self.delegate = delegate
         self.inputs = tuple(_spec(port) for port in compiled.inputs)
-        self.outputs = tuple(_spec(port) for port in compiled.outputs)
+        given = len(compiled.outputs) - tapped  # what is tapped comes last
+        self.outputs = tuple(_spec(port) for port in compiled.outputs[:given])
+        self.tapped = [] if tapped else None
 
     def arrange(
         self, feeds: Mapping[str, NDArray[Any]], carried: Mapping[str, NDArray[Any]] | None = None
@@ -75,6 +78,8 @@ class _OpenVINOSession(Session):
             request.set_input_tensor(i, self._tensor(value, shared_memory=True))
         request.start_async()
         request.wait()
+        if self.tapped is not None:
+            self.tapped.append(request.get_output_tensor(len(self.outputs)).data.copy())
         return [request.get_output_tensor(i).data for i in range(len(self.outputs))]
 
 
@@ -145,12 +150,19 @@ class OpenVINO(Runtime):
             )
         return self._opened(self._compile(files, target))
 
-    @staticmethod
-    def _opened(compiled: Any) -> Session:
-        used = compiled.get_property("EXECUTION_DEVICES")
-        return _OpenVINOSession(compiled, used[0].partition(".")[0].strip("()").lower())
+    def tap(self, path: Path, output: str) -> str:
+        """The input of the last node with weights."""
+        return last_input(path.read_bytes(), output)
 
-    def _compile(self, path: Path | MemoryFiles, target: Target, *, profile: bool = False) -> Any:
+    def _open_tapped(self, path: Path | MemoryFiles, target: Target, tap: str) -> Session | None:
+        return self._opened(self._compile(path, target, tap=tap), tapped=True)
+
+    @staticmethod
+    def _opened(compiled: Any, *, tapped: bool = False) -> Session:
+        used = compiled.get_property("EXECUTION_DEVICES")
+        return _OpenVINOSession(compiled, used[0].partition(".")[0].strip("()").lower(), tapped=tapped)
+
+    def _compile(self, path: Path | MemoryFiles, target: Target, *, profile: bool = False, tap: str = "") -> Any:
         openvino = _openvino()
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "PERF_COUNT": profile}
         if target.device == "cpu":
@@ -164,6 +176,8 @@ class OpenVINO(Runtime):
         try:
             core = _core()
             model = core.read_model(path.content() if isinstance(path, MemoryFiles) else str(path))
+            if tap:
+                model.add_outputs(tap)
             if target.device == "cpu" and model.has_rt_info(["framework", COMPUTE]):
                 kind = str(model.get_rt_info(["framework", COMPUTE]).value)
                 settings["INFERENCE_PRECISION_HINT"] = _HINTS.get(kind, settings["INFERENCE_PRECISION_HINT"])

@@ -28,6 +28,7 @@ from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving.batches import Batch, independent, join
 from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.images import Images
+from deploykit.serving.profiles import read_profile
 from deploykit.serving.tensors import check_shape
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class DataPlane:
         private: Whether the model is encrypted: what it is asked is then written to no file either.
         example_seconds: Time one example takes at best, measured while warming up.
         most_joined: Most examples of several requests that may run as one batch; 1 when each must run alone.
+        profile: What requests look like as long as all is well; None where the artifact has none.
+        embedding: What the last layer saw of the batch that was run last; None where the model does not give it.
     """
 
     def __init__(self, artifact: Artifact, name: str = "") -> None:
@@ -104,7 +107,9 @@ class DataPlane:
         self._settings = manifest.serving or ServingSettings()
         with contextlib.ExitStack() as stack:
             files = stack.enter_context(artifact.opened())
-            self._predictor = Predictor.open(files)
+            self.profile = read_profile(files)
+            self.embedding: NDArray[Any] | None = None
+            self._predictor = Predictor.open(files, "" if self.profile is None else self.profile.head.tap)
             golden, _ = files.golden()
             self.images = Images(manifest, golden)
             self.example_seconds = self._warm_up(golden)
@@ -215,7 +220,9 @@ class DataPlane:
             InvalidInputError: The examples cannot be preprocessed, or the model cannot hold their values.
         """
         try:
-            return self._predictor(batch.arrays)
+            outputs = self._predictor(batch.arrays)
+            self.embedding = self._predictor.embedding
+            return outputs
         except DatasetError as error:
             raise InvalidInputError(str(error)) from error
         except Exception as error:

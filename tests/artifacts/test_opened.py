@@ -29,6 +29,7 @@ _WRITERS = (
     "deploykit/deploying/",
     "deploykit/exporters/_export.py",
     "deploykit/exporters/_container/image.py",
+    "deploykit/exporters/_profile.py",
     "deploykit/exporters/_save.py",
     "deploykit/exporters/_dense/source.py",
     "deploykit/exporters/edge.py",

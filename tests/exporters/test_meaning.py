@@ -226,7 +226,7 @@ def test_the_readme_says_how_near_other_outputs_stay(cnn, tmp_path):
 def test_a_change_of_the_manifest_needs_a_new_schema():
     """Who changes the manifest raises SCHEMA, writes a step or says why there is none, and puts the new digest here."""
     names = " ".join(f"{f.name}:{f.type}" for f in dataclasses.fields(Manifest))
-    assert (artifacts.SCHEMA, hashlib.sha256(names.encode()).hexdigest()[:16]) == (6, "deffb1d3db05e1ca")
+    assert (artifacts.SCHEMA, hashlib.sha256(names.encode()).hexdigest()[:16]) == (7, "061d15c3a9bf6e3a")
 
 
 def test_an_artifact_from_before_layouts_had_parameters_is_read(cnn, tmp_path):
@@ -244,7 +244,7 @@ def test_an_artifact_without_a_contract_is_refused_with_the_remedy(cnn, tmp_path
     (made.path / "manifest.json").write_text(json.dumps({**old, "schema": 1, "version": "0.0.9"}))
     with pytest.raises(ExportError) as caught:
         Artifact.open(made.path)
-    assert "written by an older version of deploykit (0.0.9): it has schema 1, this version uses 6" in str(caught.value)
+    assert "written by an older version of deploykit (0.0.9): it has schema 1, this version uses 7" in str(caught.value)
     assert "export the candidate again" in str(caught.value)
 
 

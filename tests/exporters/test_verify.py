@@ -85,7 +85,7 @@ def test_a_manifest_cannot_point_outside(artifact, name):
 
 def test_a_manifest_from_a_newer_version(artifact):
     edit(artifact, schema=99)
-    with pytest.raises(ExportError, match=r"schema 99; this version reads schemas up to 6\. Remedy: upgrade"):
+    with pytest.raises(ExportError, match=r"schema 99; this version reads schemas up to 7\. Remedy: upgrade"):
         verify(artifact)
 
 
