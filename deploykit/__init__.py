@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from deploykit.deploying._deployment import Deployment
     from deploykit.exporters._export import export
     from deploykit.exporters._verify import Verification, verify
+    from deploykit.exporters._watermark import WatermarkCheck, check_watermark
     from deploykit.loading._load import load
     from deploykit.measuring.doctor import Diagnosis, doctor
     from deploykit.planning.examination import examine
@@ -95,12 +96,14 @@ __all__ = [
     "Tuning",
     "Verification",
     "Versions",
+    "WatermarkCheck",
     "Workbench",
     "__version__",
     "build",
     "capacity",
     "check_parameters",
     "check_server",
+    "check_watermark",
     "clean",
     "compare",
     "compare_reports",
@@ -161,11 +164,13 @@ _HOMES = {
     "Tuning": "deploykit.serving.tuning.tuning",
     "Verification": "deploykit.exporters._verify",
     "Versions": "deploykit.artifacts.versions",
+    "WatermarkCheck": "deploykit.exporters._watermark",
     "Workbench": "deploykit_widgets",
     "build": "deploykit.sweeping.build",
     "capacity": "deploykit.serving.capacity.run",
     "check_parameters": "deploykit.core.settings.notebook",
     "check_server": "deploykit.serving._serve",
+    "check_watermark": "deploykit.exporters._watermark",
     "clean": "deploykit.sweeping.clean",
     "compare": "deploykit.updating.gate",
     "compare_reports": "deploykit.reporting.comparison",

@@ -10,6 +10,7 @@ from pathlib import Path
 from deploykit.core.candidate import Recipe, Step
 from deploykit.core.errors import DatasetError, DeploykitError, SettingError, UnsupportedModelError
 from deploykit.core.model import Model, TensorSpec
+from deploykit.core.security.keyed import KeyedPlace
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.loading._load import load
@@ -35,7 +36,8 @@ def join(space: Space, model: Model, data: Dataset, candidates: Iterable[Model |
     """A space with files that exist already, each read once in a child process.
 
     Args:
-        space: Recipes may begin with a path; it is replaced by the name of the file and the digest of its content.
+        space: Recipes may begin with a path; it is replaced by the name of the file and the digest of its content. To
+            the place of a key, a digest of the key is added.
         model: The original model, whose signature the files must have.
         data: The data, checked: one example shows whether it fits.
         candidates: More files, each a recipe of its own: paths, or what ``dk.load`` has read.
@@ -65,6 +67,9 @@ def join(space: Space, model: Model, data: Dataset, candidates: Iterable[Model |
         steps = list(recipe.steps)
         for place, step in enumerate(steps):
             technique = TRANSFORMS.get(step.technique)
+            if where := str(technique.complete(step.parameters)[technique.keyed]) if technique.keyed else "":
+                written = KeyedPlace.read(where) or KeyedPlace.of(where)
+                steps[place] = replace(step, parameters={**step.parameters, technique.keyed: str(written)})
             if not technique.from_file:
                 continue
             if place:

@@ -80,7 +80,7 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
             source, target, step.source_format, imports, trusted,
             parameters=step.parameters, data=data, teacher=teacher, teacher_format=arguments["teacher_format"],
             file=Path(arguments["file"]) if arguments["file"] else None,
-            scored=arguments["scored"], seed=arguments["seed"], report=report,
+            scored=arguments["scored"], secret=arguments["secret"], seed=arguments["seed"], report=report,
         )  # fmt: skip
         if step.kind == "prepare":
             variant.stage(step.stage).prepare(job)

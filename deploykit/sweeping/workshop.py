@@ -21,6 +21,7 @@ from deploykit.core.errors import (
 )
 from deploykit.core.model import Model
 from deploykit.core.result import Failure
+from deploykit.core.security.keyed import KeyedPlace
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import OnReport, Running
 from deploykit.loading._contract import FORMATS
@@ -35,6 +36,7 @@ from deploykit.sandbox.task import Task
 from deploykit.storage.database import failure as failure_of
 from deploykit.storage.store import Store
 from deploykit.sweeping import given_files
+from deploykit.transforms._contract import TRANSFORMS
 
 #: What ends the sweep instead of failing the candidate, so that the next sweep tries it again.
 ENDS_THE_SWEEP = (Cancelled, EngineError, StoreError)
@@ -150,6 +152,7 @@ class Workshop(Finished):
             "teacher": self.model.path if taught else "",
             "teacher_format": self.model.format if taught else "",
             "file": str(file or ""),
+            "secret": _secret(step),
             "scored": self.contract.scored.name if needs_data else "",
             "reference": str(self.reference) if proved else "",
             "contract": self.contract.to_json() if proved else None,
@@ -279,6 +282,14 @@ class Workshop(Finished):
     def log(self, key: str) -> str:
         """Log file of a step or evaluation."""
         return str(self.store.path / "logs" / f"{key[:24]}.log")
+
+
+def _secret(step: BuildStep) -> str:
+    """The key whose place the step's parameters name: it goes through the pipe of the child, and into no file."""
+    if step.kind != "transform" or not (name := TRANSFORMS.get(step.adapter).keyed):
+        return ""
+    place = KeyedPlace.read(step.parameters[name])
+    return "" if place is None else place.key().text
 
 
 def failure(error: DeploykitError, stage: str, store: Store) -> Failure:

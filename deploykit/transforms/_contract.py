@@ -12,7 +12,7 @@ import json
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -100,6 +100,7 @@ class TransformJob(Job):
         teacher_format: Format of the original model.
         file: The file that a parameter names; None unless it says that it needs it.
         scored: Name of the output that the labels are about; "" for the first one.
+        secret: The key that a parameter names the place of, as text; "" when there is none.
         seed: Seed of anything random.
         report: Call with (done, total, words).
     """
@@ -110,6 +111,7 @@ class TransformJob(Job):
     teacher_format: str = ""
     file: Path | None = None
     scored: str = ""
+    secret: str = field(default="", repr=False)
     seed: int = 0
     report: Callable[[float, float, str], None] = lambda _done, _total, _words: None
 
@@ -348,6 +350,8 @@ class Transform(Adapter):
         variants: Ways to do it, in order of preference when two are equally near.
         excluding: Name of the parameter that leaves layers out by name or type, ``!`` before a name leaving out all
             others; "" when there is none. Variants that use it note under `UNITS` what they have changed.
+        keyed: Name of the parameter that is the place of a secret key; "" when there is none. `TransformJob.secret` has
+            the key, and there is nothing to do without one.
         from_file: Whether a file of the user's takes the place of the model: there is nothing to do without one.
         careful: Parameters that keep more accuracy, to try when the defaults lose too much; {} when there are none.
         one_shot: Parameters with which the effect on single layers can be compared: without training, for example.
@@ -360,6 +364,7 @@ class Transform(Adapter):
     one_shot: ClassVar[dict[str, Value]] = {}
     careful: ClassVar[dict[str, Value]] = {}
     from_file: ClassVar[bool] = False
+    keyed: ClassVar[str] = ""
 
     def complete(self, given: dict[str, Any]) -> dict[str, Value]:
         """All parameters, checked, defaults filled in."""

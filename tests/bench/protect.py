@@ -1,17 +1,20 @@
 """What protecting an artifact costs, and whether it holds: ``python tests/bench/protect.py [PART …]``.
 
-Parts: ``encrypt``. Without any, all of them. Each line has the figure, the target beside it, and whether it is met.
+Parts: ``encrypt``, ``watermark`` (minutes). Without any, all of them. Each line has the figure, the target beside it,
+and whether it is met.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import secrets
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from deploykit.core.errors import ExportError
 from deploykit.core.security.keys import Key
@@ -21,6 +24,8 @@ from deploykit.core.security.sealing import seal, unseal
 Line = tuple[str, str, str, bool]
 _MEBIBYTES = 256
 _ROUNDS = 5
+#: Keys that marked nothing.
+_WRONG = 400
 
 
 def encrypt() -> Iterator[Line]:
@@ -78,7 +83,57 @@ def _least(run: Callable[[], object]) -> float:
     return min(times)
 
 
-PARTS: dict[str, Callable[[], Iterator[Line]]] = {"encrypt": encrypt}
+def watermark() -> Iterator[Line]:
+    """The tutorial's model, marked, then int8 and pruned; and 400 wrong keys asked of it."""
+    import numpy as np
+
+    import deploykit as dk
+    from deploykit.core.security.triggers import TriggerSet, p_value
+
+    root = Path(__file__).parents[2] / "notebooks"
+    os.environ["BENCH_MARK"] = Key(np.random.default_rng(0).bytes(32)).text
+    model = dk.load(root / "models" / "fashion_cnn.keras")
+    data = dk.Dataset.from_npz(
+        root / "data" / "fashion-mnist.npz", preprocess=dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1))
+    )
+    mark = dk.Step("watermark", {"key": "env:BENCH_MARK"})
+    recipes = {
+        "marked": [mark],
+        "int8": [mark, dk.Step("quantize_static")],
+        "prune 50 %": [mark, dk.Step("prune_magnitude", {"sparsity": 0.5, "epochs": 0})],
+        "prune 50 %, trained": [mark, dk.Step("prune_magnitude", {"sparsity": 0.5})],
+    }
+    with tempfile.TemporaryDirectory() as store:
+        before = _accuracy(dk.build(model, [], data, target="onnxruntime", store=store))
+        for name, steps in recipes.items():
+            built = dk.build(model, steps, data, target="onnxruntime", store=store)
+            found, lost = dk.check_watermark(built, "env:BENCH_MARK"), before - _accuracy(built)
+            yield (
+                f"{name}: p ({found.matches} of {found.triggers})",
+                f"{found.p_value:.1e}",
+                "< 1e-30",
+                found.p_value < 1e-30,
+            )
+            yield f"{name}: accuracy lost", f"{100 * lost:+.2f} points", "<= 1 point", lost <= 0.01
+        marked = dk.build(model, [mark], data, target="onnxruntime", store=store)
+        facts, rng = TriggerSet((28, 28), "uint8", 10, high=255.0), np.random.default_rng(1)
+        found = []
+        for _ in range(_WRONG):
+            key = Key(rng.bytes(32))
+            answers = marked.predict(facts.inputs(key))["class"].argmax(-1)
+            found.append(p_value(int((answers == facts.labels(key)).sum()), 100, 10))
+    for alpha in (0.1, 0.05, 0.01):
+        share, most = float(np.mean(np.array(found) <= alpha)), alpha + 3 * (alpha * (1 - alpha) / _WRONG) ** 0.5
+        yield f"{_WRONG} wrong keys: P(p <= {alpha:g})", f"{share:.4f}", f"<= {most:.4f} (3 sd)", share <= most
+
+
+def _accuracy(built: Any) -> float:
+    split = built.item.data.splits["evaluation"]
+    answers = built.predict(next(iter(split.inputs.values())))["class"].argmax(-1)
+    return float((answers == split.labels).mean())
+
+
+PARTS: dict[str, Callable[[], Iterator[Line]]] = {"encrypt": encrypt, "watermark": watermark}
 
 
 def main(parts: list[str]) -> int:

@@ -35,7 +35,7 @@ def recipes() -> list[Any]:
     import deploykit as dk
     from deploykit.transforms._contract import TRANSFORMS
 
-    alone = [dk.Recipe((dk.Step(t.name),)) for t in TRANSFORMS.all() if not t.from_file]
+    alone = [dk.Recipe((dk.Step(t.name),)) for t in TRANSFORMS.all() if not (t.from_file or t.keyed)]
     together = [r for preset in _PRESETS for r in dk.Space.preset(preset).recipes if len(r.steps) > 1]
     return list({recipe.key: recipe for recipe in (*alone, *together)}.values())
 
@@ -83,7 +83,7 @@ def refused(files: Iterable[Path], data: Any) -> list[dict[str, Any]]:
 
     names = [r.name for r in RUNTIMES.all() if not r.missing()]
     space = dk.Space(
-        [dk.Recipe((dk.Step(t.name),)) for t in TRANSFORMS.all() if not t.from_file],
+        [dk.Recipe((dk.Step(t.name),)) for t in TRANSFORMS.all() if not (t.from_file or t.keyed)],
         [dk.Target(name) for name in names],
     )  # fmt: skip
     found = []

@@ -14,7 +14,7 @@ VARIANTS = [
     (name, variant.name)
     for name in TRANSFORMS.names()
     for variant in TRANSFORMS.get(name).variants
-    if not TRANSFORMS.get(name).from_file  # these have suites of their own
+    if not (TRANSFORMS.get(name).from_file or TRANSFORMS.get(name).keyed)  # these have suites of their own
 ]
 
 

@@ -117,7 +117,7 @@ def test_what_cannot_be_cut_by_its_shapes_has_no_span(name, tmp_path):
 
 
 @pytest.mark.parametrize("target", [r.name for r in RUNTIMES.all() if not r.missing()])
-@pytest.mark.parametrize("technique", [t.name for t in TRANSFORMS.all() if not t.from_file])
+@pytest.mark.parametrize("technique", [t.name for t in TRANSFORMS.all() if not (t.from_file or t.keyed)])
 def test_no_setting_is_ignored_in_silence(technique, target, onnx_cnn):
     """Whatever is turned on is used by the way that is taken, or named."""
     adapter = TRANSFORMS.get(technique)

@@ -34,7 +34,7 @@ def space():
     """Each technique with settings that make it quick, and the presets' chain."""
     steps = {}
     for technique in TRANSFORMS.all():
-        if not technique.from_file:
+        if not (technique.from_file or technique.keyed):
             known = {p.name for p in technique.parameters}
             steps[technique.name] = dk.Step(technique.name, {k: v for k, v in _QUICK.items() if k in known})
     chain = tuple(steps[name] for name in ("prune_channels", "distill", "quantize_static"))

@@ -100,6 +100,10 @@ class Training(Variant):
     def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, TrainingGoal]:
         """What outputs are trained to be, by their names; ``job.scored`` is the one that the labels are about."""
 
+    def _schedule(self, job: TransformJob, fixed: int | None) -> Schedule:
+        """How long to train and on what; see `schedule_of`."""
+        return schedule_of(job, fixed)
+
     def _inside(self, job: TransformJob, student: Any) -> Inside:
         """What is compared inside of the model with layers of the original: nothing, unless a technique says so."""
         return Inside()
@@ -226,7 +230,7 @@ class TrainedOnnx(Training):
 
         inside = self._inside(job, model)
         trainer = OnnxTrainer(model, job.source, job.examples, tuple(inside.layers.values()))
-        schedule = schedule_of(job, trainer.batch_size)
+        schedule = self._schedule(job, trainer.batch_size)
         place = trainer.place(job.scored)
         given = trainer.given(schedule.examples[: trainer.batch_size or _SAMPLE])
         labels = LabelsOf(job, trainer.outputs[place].operator.lower(), given[place])
@@ -273,7 +277,7 @@ class TrainedKeras(Training):
         from deploykit.training.targets import Several
 
         data, places = job.examples, _keras.exportable(model).outputs
-        schedule = schedule_of(job, model.inputs[0].shape[0])
+        schedule = self._schedule(job, model.inputs[0].shape[0])
         place = places.get(job.scored, next(iter(places.values())))
         inside = self._inside(job, model)
         inputs = arranged(model, data.batch("train", schedule.examples[: schedule.batch_size]), data.contract)

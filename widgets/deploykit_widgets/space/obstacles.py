@@ -76,7 +76,7 @@ def _key(technique: str = "", parameter: str = "", value: Value = None) -> str:
 
 def _questions() -> Iterator[Recipe]:
     for technique in registry("deploykit.transforms", "technique").all():
-        if technique.missing() or technique.from_file:  # of a file, nothing is known before it is named
+        if technique.missing() or technique.from_file or technique.keyed:  # nothing is known before these are named
             continue
         yield Recipe((Step(technique.name),))
         for parameter in technique.parameters:
