@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from deploykit.sweeping.synthesize import synthesize
     from deploykit.updating.comparison import Comparison
     from deploykit.updating.gate import compare
+    from deploykit.updating.row import UpdateState
+    from deploykit.updating.update import update
 
 __all__ = [
     "Artifact",
@@ -94,6 +96,7 @@ __all__ = [
     "SweepHandle",
     "Target",
     "Tuning",
+    "UpdateState",
     "Verification",
     "Versions",
     "WatermarkCheck",
@@ -125,6 +128,7 @@ __all__ = [
     "synthesize",
     "tune",
     "types",
+    "update",
     "verify",
 ]
 
@@ -162,6 +166,7 @@ _HOMES = {
     "SweepHandle": "deploykit.sweeping.run",
     "Target": "deploykit.core.candidate",
     "Tuning": "deploykit.serving.tuning.tuning",
+    "UpdateState": "deploykit.updating.row",
     "Verification": "deploykit.exporters._verify",
     "Versions": "deploykit.artifacts.versions",
     "WatermarkCheck": "deploykit.exporters._watermark",
@@ -190,6 +195,7 @@ _HOMES = {
     "sweep": "deploykit.sweeping.run",
     "synthesize": "deploykit.sweeping.synthesize",
     "tune": "deploykit.serving.tuning.run",
+    "update": "deploykit.updating.update",
     "verify": "deploykit.exporters._verify",
 }
 

@@ -46,6 +46,7 @@ PUBLIC = [
     "SweepHandle",
     "Target",
     "Tuning",
+    "UpdateState",
     "Verification",
     "Versions",
     "WatermarkCheck",
@@ -77,6 +78,7 @@ PUBLIC = [
     "synthesize",
     "tune",
     "types",
+    "update",
     "verify",
 ]
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "api" / "types.md"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from deploykit.cli._shared import notebooks
@@ -10,6 +11,7 @@ from deploykit.cli._shared.once import Pairs
 from deploykit.cli._shared.show import note, show
 from deploykit.core.errors import DeploykitError, SettingError
 from deploykit.core.extras import needs
+from deploykit.core.headless import execute
 
 HELP = "Run a notebook with papermill. Unknown parameters and values of the wrong type are rejected before it starts."
 _EPILOG = """\
@@ -53,7 +55,9 @@ def run(options: argparse.Namespace) -> None:
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     note(options, f"running {notebook}; output notebook: {out}")
-    notebooks.execute(notebook, out, notebooks.beside(notebook) | values, cwd=Path.cwd(), quiet=options.json)
+    execute(
+        notebook, out, notebooks.beside(notebook) | values, cwd=Path.cwd(), stream=sys.stderr if options.json else None
+    )
     show(options, f"done      {out}", {"notebook": str(out), "parameters": values})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from deploykit.cli._shared import notebooks
@@ -11,6 +12,7 @@ from deploykit.cli._shared.once import Pairs
 from deploykit.cli._shared.show import note, show
 from deploykit.core.errors import SettingError
 from deploykit.core.extras import installed, needs
+from deploykit.core.headless import execute
 
 HELP = (
     "Run the quickstart notebook without a browser: sweep, choose, export and serve the small model that ships with it."
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
         values = notebooks.typed(notebook, {**_start(), **options.parameters, "store": str(store)})
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    notebooks.execute(notebook, executed, values, quiet=options.json)
+    execute(notebook, executed, values, stream=sys.stderr if options.json else None)
     text = f"notebook  {executed}\nshow the report again with: deploykit report {options.store}"
     show(options, text, {"notebook": str(executed), "store": str(store)})
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -230,6 +230,22 @@ class Server:
     def traffic(self) -> Traffic:
         """Its traffic since it was started, over all workers."""
         return self._last or traffic.read(self._counters)
+
+    def metrics(self) -> str:
+        """What all its workers have counted, in Prometheus' text, as of the last second; asking takes no request."""
+        from prometheus_client import CollectorRegistry, generate_latest
+
+        from deploykit.serving.meter import read
+        from deploykit.serving.wires.metrics import families
+
+        class Collector:
+            def collect(self) -> Iterator[Any]:
+                yield from families(found)
+
+        found = read(traffic.meter_files(self._counters))
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(Collector())
+        return generate_latest(registry).decode()
 
     def predict(self, x: Any, *, name: str = "", version: int | str = "") -> Any:
         """Predict over HTTP, as any client would.

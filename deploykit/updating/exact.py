@@ -150,7 +150,8 @@ def examples_needed(margin: float, share: float, alpha: float, power: float) -> 
     from scipy.special import ndtri
 
     z = float(ndtri(1 - alpha) + ndtri(power))
-    drops = ((0.0, share), (2 * margin, max(share, 2 * margin)))
+    twice = min(2 * margin, 1.0)
+    drops = ((0.0, share), (twice, max(share, twice)))
     wanted = [math.ceil(z * z * (differ - drop * drop) / margin**2) for drop, differ in drops]
     count = _rounded_up(max(least_examples(margin, alpha), *wanted))
     while count <= MOST:

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from deploykit.cli._shared import notebooks
+from deploykit.core import headless
 from deploykit.core.errors import DeploykitError
 from deploykit.reporting import progress
 from deploykit.reporting.events import Progress
@@ -35,7 +36,7 @@ def notebook(tmp_path):
 def test_a_notebook_runs_in_its_folder_and_shows_its_output(notebook, tmp_path, capfd):
     path = notebook("from pathlib import Path\nprint(Path.cwd().name, repr(count), repr(share), say, loud)")
     given = {"count": "3", "share": "0.25", "say": "hallo", "loud": "true"}
-    notebooks.execute(path, tmp_path / "out" / "done.ipynb", notebooks.typed(path, given))
+    headless.execute(path, tmp_path / "out" / "done.ipynb", notebooks.typed(path, given))
     assert capfd.readouterr().out == "folder 3 0.25 hallo True\n"  # a kernel may warn of its own affairs
     done = nbformat.read(tmp_path / "out" / "done.ipynb", 4)
     assert "hallo" in done.cells[-1].outputs[0].text
@@ -44,7 +45,7 @@ def test_a_notebook_runs_in_its_folder_and_shows_its_output(notebook, tmp_path, 
 def test_a_cell_that_fails_is_named(notebook, tmp_path):
     path = notebook("1 / 0")
     with pytest.raises(DeploykitError, match=r"tiny\.ipynb failed in cell 2: ZeroDivisionError.*done\.ipynb"):
-        notebooks.execute(path, tmp_path / "done.ipynb", {})
+        headless.execute(path, tmp_path / "done.ipynb", {})
 
 
 def test_parameters_papermill_does_not_see_are_parameters(notebook):
@@ -138,7 +139,7 @@ def test_batch_ends_with_status_1_when_a_cell_fails(cli, notebook, tmp_path):
 def test_progress_lines_are_one_bar_in_a_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     stream = io.StringIO()
-    live = notebooks.Live(stream)
+    live = headless.Live(stream)
     lines = io.StringIO()
     show = progress.Lines(lines)
     for done, phase in [(1, "build"), (3, "accuracy"), (4, "latency")]:

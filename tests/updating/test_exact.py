@@ -88,3 +88,7 @@ def test_a_rare_great_loss_is_not_missed_as_by_students_t():
 def test_what_no_number_of_examples_decides_is_none():
     assert exact.examples_needed(0.0001, 0.5, 0.01, 0.9) is None
     assert exact.values_needed(1e6, 0.001, 0.01, 0.9) is None
+
+
+def test_a_limit_of_which_twice_is_more_than_all():
+    assert exact.examples_needed(0.9, 0.05, 0.01, 0.9) < 100

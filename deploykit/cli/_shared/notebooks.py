@@ -1,23 +1,18 @@
-"""The notebooks that come with deploykit: where they are, and running one headless."""
+"""The notebooks that come with deploykit: where they are, and what parameters they take."""
 
 from __future__ import annotations
 
 import json
-import re
-import shutil
-import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import deploykit
-from deploykit.core.errors import DeploykitError, GoalMissed, SettingError, unknown_name
+from deploykit.core.errors import DeploykitError, SettingError, unknown_name
 from deploykit.core.extras import require
 from deploykit.core.files import read_small
+from deploykit.core.headless import literal
 from deploykit.core.settings.notebook import constants, declared, from_text
 
-#: A line of `deploykit.reporting.progress.Lines`.
-_PROGRESS = re.compile(r"\[ *(\d+) %\] (.*)")
-_BAR = 24
 #: Most bytes of a notebook.
 _MOST_BYTES = 256 << 20
 
@@ -76,7 +71,7 @@ def parameters(notebook: Path) -> dict[str, str]:
     if not cell:
         return {}
     # papermill leaves out what its pattern does not match: two "=" in a line, a type such as "int | None".
-    found = require("papermill", "jupyter").inspect_notebook(_literal(notebook))
+    found = require("papermill", "jupyter").inspect_notebook(literal(notebook))
     types = {name: p["inferred_type_name"] for name, p in found.items()}
     return {name: "" if kind == "None" else kind for name, kind in types.items()} | declared(cell)
 
@@ -100,75 +95,3 @@ def _parameters_cell(notebook: Path) -> str:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SettingError(f"{notebook} is not a notebook.", remedy="give an .ipynb file.") from error
     return "".join(sources[0]) if sources else ""
-
-
-def _literal(path: Path) -> str:
-    """A path for papermill, which takes braces for places to fill in."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def execute(
-    notebook: Path, output: Path, values: dict[str, Any], *, cwd: Path | None = None, quiet: bool = False
-) -> None:
-    """Run a notebook with papermill, its output shown live.
-
-    Args:
-        notebook: What to run.
-        output: Where to write the executed notebook.
-        values: Values for its parameters, see `typed`.
-        cwd: Where it runs; None: in its own folder.
-        quiet: Show the notebook's output on stderr instead of stdout.
-
-    Raises:
-        GoalMissed: A cell required a goal that no candidate meets.
-        DeploykitError: A cell failed; names the error and the executed notebook.
-    """
-    papermill = require("papermill", "jupyter")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    stream = sys.stderr if quiet else sys.stdout
-    try:
-        papermill.execute_notebook(
-            _literal(notebook),
-            _literal(output),
-            values,
-            progress_bar=False,
-            stdout_file=Live(stream) if stream.isatty() else stream,
-            stderr_file=sys.stderr,
-            cwd=str(cwd or notebook.parent),
-            extra_arguments=["--IPKernelApp.log_level=40"],  # its warning about loopback is not news here
-        )
-    except papermill.PapermillExecutionError as error:
-        kind = GoalMissed if error.ename == GoalMissed.__name__ else DeploykitError
-        raise kind(
-            f"{notebook.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue} "
-            f"(executed notebook: {output})"
-        ) from error
-
-
-class Live:
-    """A terminal on which a notebook's progress lines become one bar that is redrawn.
-
-    Args:
-        stream: The terminal.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._open = False
-
-    def write(self, text: str) -> int:
-        """Write text; a part that begins like ``[ 25 %]`` replaces the one before."""
-        for part in text.splitlines(keepends=True):
-            match = _PROGRESS.match(part)
-            if match:
-                full = round(_BAR * min(int(match[1]), 100) / 100)
-                shown = f"{'█' * full}{'░' * (_BAR - full)} {match[2]}"
-                self._stream.write(f"\r\x1b[K{shown[: shutil.get_terminal_size().columns - 1]}")
-            else:
-                self._stream.write(f"\n{part}" if self._open else part)
-            self._open = match is not None
-        return len(text)
-
-    def flush(self) -> None:
-        """Show what was written."""
-        self._stream.flush()
