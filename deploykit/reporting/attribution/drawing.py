@@ -21,7 +21,7 @@ _LEGEND = "blue speaks for the answer, orange against it; full color is ±"
 
 
 def panels(found: Explained, place: int) -> list[dict[str, Any]]:
-    """The example and a map for each model, as addresses of images with titles.
+    """The example and a map for each model, as images with titles.
 
     Args:
         found: What is drawn.
@@ -36,9 +36,9 @@ def panels(found: Explained, place: int) -> list[dict[str, Any]]:
     largest = max(float(np.abs(flat(one.values)).max()) for _, one in sides)
     rows: list[dict[str, Any]] = []
     if picture is not None:
-        rows.append({"title": "the example", "address": address(picture)})
+        rows.append({"title": "the example", "image": picture})
     rows += [
-        {"title": model.model, "address": address(overlaid(picture, flat(one.values), largest)), "largest": largest}
+        {"title": model.model, "image": overlaid(picture, flat(one.values), largest), "largest": largest}
         for model, one in sides
     ]
     return rows
@@ -148,7 +148,9 @@ def _maps(alt: Any, found: Explained, place: int) -> Any:
     size = {"width": round(_SIDE * min(1.0, width / height)), "height": round(_SIDE * min(1.0, height / width))}
     drawn = []
     for row in rows:
-        image = alt.Chart(_values(alt, [{"address": row["address"]}])).mark_image(**size, aspect=True, aria=False)
+        image = alt.Chart(_values(alt, [{"address": address(row["image"])}])).mark_image(
+            **size, aspect=True, aria=False
+        )
         drawn.append(
             image.encode(
                 x=alt.value(size["width"] / 2), y=alt.value(size["height"] / 2), url=alt.Url("address:N")

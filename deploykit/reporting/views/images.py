@@ -59,8 +59,13 @@ def overlaid(picture: NDArray[Any] | None, values: NDArray[Any], largest: float)
     return found
 
 
-def address(picture: NDArray[Any], longest: int = 256) -> str:
-    """An image as a ``data:`` address: PNG, small ones enlarged so that their pixels stay square."""
+def address(picture: NDArray[Any]) -> str:
+    """An image as a ``data:`` address; see `png`."""
+    return f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"
+
+
+def png(picture: NDArray[Any], longest: int = 256) -> bytes:
+    """An image as PNG, small ones enlarged so that their pixels stay square."""
     from PIL import Image
 
     pixels = picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
@@ -72,4 +77,4 @@ def address(picture: NDArray[Any], longest: int = 256) -> str:
         image.thumbnail((longest, longest))
     file = io.BytesIO()
     image.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return file.getvalue()

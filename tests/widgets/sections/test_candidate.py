@@ -94,6 +94,27 @@ def test_an_example_is_enlarged_and_tried_again(section, key):
         ask(section, "candidate_sample", key=key, example=1000)
 
 
+def test_what_an_answer_rests_on_comes_with_a_map_for_each_model(section, key):
+    value, buffers = ask(section, "candidate_rests", key=key, example=3)
+    assert value["maps"][0] == "the original model"
+    assert len(buffers) == len(value["maps"]) == 2
+    assert [Image.open(io.BytesIO(data)).size for data in buffers] == [(256, 256)] * 2
+    assert value["answer"] in value["summary"]
+    assert all(len(row) == 3 for row in value["rows"])
+    assert ask(section, "candidate_rests", key=key, example=3) == (value, buffers)
+    with pytest.raises(SettingError, match="no example 1000"):
+        ask(section, "candidate_rests", key=key, example=1000)
+
+
+def test_confidences_are_compared_by_bins(section, key):
+    value, _ = ask(section, "candidate_calibration", key=key)
+    examples = len(section._commands.state.report.data.splits["evaluation"])
+    for side in ("before", "after"):
+        assert sum(row["examples"] for row in value["rows"] if row["side"] == side) == examples
+    assert all(low <= share <= high for share, low, high in (row["accuracy"] for row in value["rows"]))
+    assert "Calibration error" in value["summary"]
+
+
 def test_closed_parts_have_their_answers(section, key):
     classes, _ = ask(section, "candidate_classes", key=key)
     assert {r["name"] for r in classes["rows"]} == {"cat", "dog", "<b>owl</b>"}

@@ -187,6 +187,46 @@ def classes(choice: Choice, other: Choice | None) -> dict[str, Any]:
     return {"rows": rows, "summary": found.summary(), "reason": ""}
 
 
+def calibration(choice: Choice, other: Choice | None) -> dict[str, Any]:
+    """Calibration error and what it is made of; see ``ICalibration``."""
+    try:
+        found = choice.calibration(other)
+    except DatasetError as error:
+        return {"rows": [], "summary": "", "reason": error.message}
+    rows = [
+        {
+            "side": one.side, "low": one.low, "high": one.high, "examples": one.examples,
+            "confidence": one.confidence, "accuracy": _interval(one.accuracy),
+        }
+        for one in found.bins
+    ]  # fmt: skip
+    return {"rows": rows, "summary": found.summary(), "reason": ""}
+
+
+def rests(choice: Choice, other: Choice | None, example: int) -> Reply:
+    """What the answers of two candidates to one example rest on; maps are the buffers. See ``IRests``."""
+    import deploykit as dk
+    from deploykit.reporting.attribution import drawing
+    from deploykit.reporting.views.images import png
+
+    found = dk.explain_example(choice, example, against=other or "original")
+    parts = found.parts
+    maps = [
+        panel
+        for place, part in enumerate(parts)
+        if part.kind in ("image", "volume")
+        for panel in drawing.panels(found, place)
+        if "largest" in panel
+    ]
+    rows = [[row["name"], row["value"], row["against"]] for row in found.strongest()]
+    value = {
+        "summary": found.summary(), "answer": found.answer, "correlation": found.correlation, "floor": found.floor,
+        "largest": max((panel["largest"] for panel in maps), default=0.0), "maps": [p["title"] for p in maps],
+        "rows": rows,
+    }  # fmt: skip
+    return Reply(value, [png(panel["image"]) for panel in maps])
+
+
 def weights(choice: Choice) -> dict[str, Any]:
     """Channels, sparsity and histograms; see ``IWeights``."""
     found = choice.weights()

@@ -57,6 +57,8 @@ class CandidateSection(Panel):
             "candidate_sample": self._sample,
             "candidate_try": self._try,
             "candidate_classes": self._classes,
+            "candidate_calibration": self._calibration,
+            "candidate_rests": self._rests,
             "candidate_weights": self._weights,
             "candidate_recipe": self._recipe,
             "candidate_graphs": self._graphs,
@@ -101,6 +103,17 @@ class CandidateSection(Panel):
         choice, other = self._choice(key), self._choice(against) if against else None
         known = ("classes", *evidence.identity(choice), against)
         return Later("classes", lambda: self._memory.get(known, lambda: evidence.classes(choice, other)))
+
+    def _calibration(self, key: str, against: str = "", **_stamp: Any) -> Later:
+        choice, other = self._choice(key), self._choice(against) if against else None
+        known = ("calibration", *evidence.identity(choice), against)
+        return Later("calibration", lambda: self._memory.get(known, lambda: evidence.calibration(choice, other)))
+
+    def _rests(self, key: str, example: int, against: str = "") -> Later:
+        choice, other = self._choice(key), self._choice(against) if against else None
+        _check_example(choice, example)
+        known = ("rests", *evidence.identity(choice), against, int(example))
+        return Later("rests", lambda: self._memory.get(known, lambda: evidence.rests(choice, other, int(example))))
 
     def _weights(self, key: str, **_stamp: Any) -> Later:
         choice = self._choice(key)

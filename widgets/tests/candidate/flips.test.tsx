@@ -33,7 +33,20 @@ function flip(example: number): object {
   };
 }
 
+const RESTS = {
+  summary: 'Both look at the collar.',
+  answer: 'first',
+  correlation: 0.9,
+  floor: 0.8,
+  largest: 0.31,
+  maps: ['the original model', 'int8'],
+  rows: [['row 3, column 4', 0.2, -0.3125]]
+};
+
 function kernel(command: string, args: Record<string, unknown>): unknown {
+  if (command === 'candidate_rests') {
+    return RESTS;
+  }
   return command === 'candidate_flips'
     ? { ...FLIPS, rows: args.count ? NAMES.map((_, example) => flip(example)) : [] }
     : { picture: -1, cells: [String(args.example)] };
@@ -65,6 +78,24 @@ it('one example is opened after the other without leaving the button', async () 
   expect(place.querySelector('[role=dialog]')?.textContent).toContain('Sample 2: third');
   expect(document.activeElement).toBe(button('Next example'));
   expect(button('Next example')?.getAttribute('aria-disabled')).toBe('true');
+});
+
+it('what an answer rests on is shown for both models, and goes with the example', async () => {
+  const place = await show(aBench(kernel).bench, <Flips subject={{ keyOf: 'k', letter: 'A', stamp: '' }} against="" />);
+  const click = (element: Element | null): Promise<void> => act(async () => (element as HTMLElement).click());
+  await click(place.querySelector('[data-item]'));
+  const buttons = [...place.querySelectorAll<HTMLElement>('.dk-enlarged-foot button')];
+  await click(buttons.find(one => one.textContent === 'What it rests on') ?? null);
+  const rests = place.querySelector('.dk-rests');
+  expect(rests?.textContent).toContain('Both look at the collar.');
+  expect(rests?.textContent).toContain('full color is ±0.31');
+  expect([...(rests?.querySelectorAll('img') ?? [])].map(one => one.alt)).toEqual([
+    'What counts for first by the original model',
+    'What counts for first by int8'
+  ]);
+  expect([...(rests?.querySelectorAll('td') ?? [])].map(one => one.textContent)).toEqual(['−0.313', '0.200']);
+  await click(place.querySelector('[aria-label="Next example"]'));
+  expect(place.querySelector('.dk-rests')).toBeNull();
 });
 
 function Items({ count }: { count: number }): ReactElement {

@@ -1,10 +1,11 @@
-/** Closed parts of the Candidate panel: classes, weights, recipe, graphs. Each asks when it is opened. */
+/** Closed parts of the Candidate panel: classes, calibration, weights, recipe, graphs. Each asks when it is opened. */
 
 import { type ReactElement, useState } from 'react';
 import { Button, Fold, Note, Problem, useAnswer } from '../elements/parts';
 import { fixed, minus, percent, thousands } from '../format';
 import { graphTitle, located, OUTSIDE, openGraph } from '../graphs';
 import { host } from '../host';
+import { Calibration } from './calibration';
 import { Diff } from './diff';
 import { type IClasses, type IFile, type IGraphs, type IRecipe, type IWeights, outline } from './facts';
 import { Asked, type ISubject } from './parts';
@@ -15,6 +16,7 @@ export function Details({ subject, against }: { subject: ISubject; against: stri
   return (
     <>
       <Fold title="Per class">{() => <Classes subject={subject} against={against} />}</Fold>
+      <Fold title="Calibration">{() => <Calibration subject={subject} against={against} />}</Fold>
       <Fold title="Channels, weights and sparsity">{() => <Weights subject={subject} />}</Fold>
       <Fold title="Recipe">{() => <Recipe subject={subject} />}</Fold>
       <Fold title="Graph diff">{() => <Diff subject={subject} />}</Fold>

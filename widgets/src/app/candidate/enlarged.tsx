@@ -2,10 +2,11 @@
 
 import { type ReactElement, useEffect, useId, useRef } from 'react';
 import { Button, Problem, useAnswer, useAsk } from '../elements/parts';
-import { usePictures } from '../elements/pictures';
+import { BLANK, usePictures } from '../elements/pictures';
 import { fixed, thousands } from '../format';
-import type { Guess, IFlip, IFlips, ISample, ITried } from './facts';
+import type { Guess, IFlip, IFlips, IRests, ISample, ITried } from './facts';
 import { Asked, type ISubject } from './parts';
+import { Rests } from './rests';
 
 export interface ITile extends IFlip {
   bytes: DataView | null;
@@ -34,15 +35,18 @@ export function Enlarged({
   const root = useRef<HTMLDivElement>(null);
   const asked = useAnswer<ISample>('candidate_sample', { key: subject.keyOf, example: tile.example });
   const again = useAsk<ITried>();
+  const rests = useAsk<IRests>();
   const { clear } = again;
+  const { clear: clearRests } = rests;
   const title = useId();
   // biome-ignore lint/correctness/useExhaustiveDependencies: another example
   useEffect(() => {
     clear();
+    clearRests();
     if (!root.current?.contains(document.activeElement)) {
       root.current?.focus();
     }
-  }, [clear, tile.example]);
+  }, [clear, clearRests, tile.example]);
   const tried = again.answer?.value;
   return (
     <div
@@ -113,10 +117,18 @@ export function Enlarged({
         >
           Try both
         </Button>
+        <Button
+          reason={rests.busy ? 'Both models are running.' : ''}
+          onClick={() => void rests.ask('candidate_rests', { key: subject.keyOf, example: tile.example, against })}
+        >
+          What it rests on
+        </Button>
         {again.busy && <span className="dk-soft dk-small">Running both …</span>}
         {tried && <span className="dk-soft dk-small">Computed just now with both files.</span>}
-        <Problem words={again.error} />
+        {rests.busy && <span className="dk-soft dk-small">Hiding parts of the example …</span>}
+        <Problem words={again.error || rests.error} />
       </div>
+      {rests.answer && <Rests found={rests.answer.value} buffers={rests.answer.buffers} />}
     </div>
   );
 }
@@ -171,9 +183,6 @@ export function describe(tile: ITile, flips: IFlips): string {
   }
   return `sample ${tile.example}${right}: was ${tile.before}, now ${tile.after}`;
 }
-
-/** One transparent pixel: an empty address would be asked of the server. */
-export const BLANK = 'data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==';
 
 export function pixelated(tile: { width: number; height: number }): string {
   return Math.max(tile.width, tile.height) < 64 ? 'dk-flip-picture dk-pixelated' : 'dk-flip-picture';

@@ -115,6 +115,39 @@ export interface IClasses {
   reason: string;
 }
 
+export interface ICalibration {
+  rows: {
+    side: 'before' | 'after';
+    /** Ends of the bin, 0 to 1. */
+    low: number;
+    high: number;
+    examples: number;
+    /** Mean confidence of its examples. */
+    confidence: number;
+    /** Share of them that is right. */
+    accuracy: Interval;
+  }[];
+  summary: string;
+  /** Why there are none. */
+  reason: string;
+}
+
+export interface IRests {
+  summary: string;
+  /** The answer that is explained. */
+  answer: string;
+  /** Of the values of both models; null where one's are all the same. */
+  correlation: number | null;
+  /** What other masks alone leave of it. */
+  floor: number | null;
+  /** Absolute value with the full color. */
+  largest: number;
+  /** The models in words, one for each of the pictures. */
+  maps: string[];
+  /** Part, what it adds, and what it adds in the model before. */
+  rows: [string, number, number][];
+}
+
 export interface ITensor {
   name: string;
   layer: string;

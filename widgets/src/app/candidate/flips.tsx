@@ -2,10 +2,10 @@
 
 import { type ReactElement, type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
 import { Button, Note, Part, Problem, Toggle, useAnswer, useAsk, Waiting } from '../elements/parts';
-import { usePictures } from '../elements/pictures';
+import { BLANK, usePictures } from '../elements/pictures';
 import { thousands } from '../format';
 import { useBench } from '../store';
-import { BLANK, describe, Enlarged, type ITile, pixelated } from './enlarged';
+import { describe, Enlarged, type ITile, pixelated } from './enlarged';
 import type { IFlips } from './facts';
 import { Asked, type ISubject, useNear, useRoving } from './parts';
 

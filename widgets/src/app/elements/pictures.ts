@@ -2,6 +2,9 @@
 
 import { useEffect, useState } from 'react';
 
+/** One transparent pixel: an empty address would be asked of the server. */
+export const BLANK = 'data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==';
+
 /** An example of the data. */
 export interface ISample {
   index: number;
