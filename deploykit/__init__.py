@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from deploykit.serving._serve import check_server, serve
     from deploykit.serving.capacity.plan import Capacity
     from deploykit.serving.capacity.run import capacity
+    from deploykit.serving.observing.monitor import Monitor, monitor
     from deploykit.serving.server import Server
     from deploykit.serving.splits import Split
     from deploykit.serving.tuning.run import tune
@@ -79,6 +80,7 @@ __all__ = [
     "Explanation",
     "GoalMissed",
     "Model",
+    "Monitor",
     "Plan",
     "Preprocess",
     "Recipe",
@@ -117,6 +119,7 @@ __all__ = [
     "explain_example",
     "export",
     "load",
+    "monitor",
     "new_key",
     "new_key_pair",
     "plan",
@@ -149,6 +152,7 @@ _HOMES = {
     "Explanation": "deploykit.reporting.attribution.explanation",
     "GoalMissed": "deploykit.core.errors",
     "Model": "deploykit.core.model",
+    "Monitor": "deploykit.serving.observing.monitor",
     "Plan": "deploykit.planning.plan",
     "Preprocess": "deploykit.data.preprocess",
     "Recipe": "deploykit.core.candidate",
@@ -185,6 +189,7 @@ _HOMES = {
     "explain_example": "deploykit.sweeping.explain_example",
     "export": "deploykit.exporters._export",
     "load": "deploykit.loading._load",
+    "monitor": "deploykit.serving.observing.monitor",
     "new_key": "deploykit.core.security.keys",
     "new_key_pair": "deploykit.artifacts.signing",
     "plan": "deploykit.planning.preview",

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from deploykit.measuring.doctor import RuntimeState
     from deploykit.measuring.exportable import Exportable
     from deploykit.measuring.graphs.diff import NodeDiff
+    from deploykit.monitoring.operation.alarms import Alarm
+    from deploykit.monitoring.operation.latency import StageLatency
+    from deploykit.monitoring.operation.performance import Performance
+    from deploykit.monitoring.operation.resources import Resources
+    from deploykit.monitoring.operation.status import ModelStatus, MonitorStatus
     from deploykit.planning.planned import Expected, LeftOut, Planned, Remark
     from deploykit.planning.steps import BuildStep
     from deploykit.reporting.attribution.explained import InputExplanation
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Adopted",
     "AdoptedSignature",
+    "Alarm",
     "BaselineCheck",
     "BuildStep",
     "Calibration",
@@ -113,12 +119,15 @@ __all__ = [
     "MeasuredWorker",
     "Measurement",
     "MemoryFiles",
+    "ModelStatus",
+    "MonitorStatus",
     "NodeDiff",
     "NodeWeight",
     "Obstacle",
     "OpenedArtifact",
     "OutputMeaning",
     "Pair",
+    "Performance",
     "Planned",
     "Pointer",
     "Progress",
@@ -126,6 +135,7 @@ __all__ = [
     "Refine",
     "Release",
     "Remark",
+    "Resources",
     "Rows",
     "RuntimeState",
     "Score",
@@ -134,6 +144,7 @@ __all__ = [
     "SensitivityTable",
     "ServingSettings",
     "Split",
+    "StageLatency",
     "Suggestion",
     "Suspicion",
     "SweepOptions",
@@ -153,6 +164,7 @@ __all__ = [
 _HOMES = {
     "Adopted": "deploykit.artifacts.adopted",
     "AdoptedSignature": "deploykit.artifacts.adopted",
+    "Alarm": "deploykit.monitoring.operation.alarms",
     "BaselineCheck": "deploykit.core.check",
     "BuildStep": "deploykit.planning.steps",
     "Calibration": "deploykit.reporting.evidence.calibration",
@@ -199,12 +211,15 @@ _HOMES = {
     "MeasuredWorker": "deploykit.serving.capacity.measured",
     "Measurement": "deploykit.core.result",
     "MemoryFiles": "deploykit.core.security.memory",
+    "ModelStatus": "deploykit.monitoring.operation.status",
+    "MonitorStatus": "deploykit.monitoring.operation.status",
     "NodeDiff": "deploykit.measuring.graphs.diff",
     "NodeWeight": "deploykit.loading._nodes",
     "Obstacle": "deploykit.reporting.beside",
     "OpenedArtifact": "deploykit.artifacts.artifact",
     "OutputMeaning": "deploykit.core.contract",
     "Pair": "deploykit.reporting.beside",
+    "Performance": "deploykit.monitoring.operation.performance",
     "Planned": "deploykit.planning.planned",
     "Pointer": "deploykit.artifacts.versions",
     "Progress": "deploykit.reporting.events",
@@ -212,6 +227,7 @@ _HOMES = {
     "Refine": "deploykit.core.space",
     "Release": "deploykit.artifacts.versions",
     "Remark": "deploykit.planning.planned",
+    "Resources": "deploykit.monitoring.operation.resources",
     "Rows": "deploykit.storage.rows",
     "RuntimeState": "deploykit.measuring.doctor",
     "Score": "deploykit.core.result",
@@ -220,6 +236,7 @@ _HOMES = {
     "SensitivityTable": "deploykit.reporting.evidence.sensitivity_table",
     "ServingSettings": "deploykit.core.settings.serving",
     "Split": "deploykit.data.split",
+    "StageLatency": "deploykit.monitoring.operation.latency",
     "Suggestion": "deploykit.reporting.evidence.sensitivity",
     "Suspicion": "deploykit.core.check",
     "SweepOptions": "deploykit.core.settings.options",

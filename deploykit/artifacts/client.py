@@ -85,13 +85,16 @@ class Client:
         text = json.dumps(body).encode()
         return _parse(self._send("POST", path, text, {"Content-Type": "application/json"})[1])
 
-    def infer(self, model: str, inputs: Mapping[str, NDArray[Any]], version: str = "") -> dict[str, NDArray[Any]]:
+    def infer(
+        self, model: str, inputs: Mapping[str, NDArray[Any]], version: str = "", request_id: str = ""
+    ) -> dict[str, NDArray[Any]]:
         """Predict over the Open Inference Protocol v2 with binary tensors: dtypes and bits arrive unchanged.
 
         Args:
             model: Name of the model.
             inputs: Examples by input name, batch first.
             version: Its version; "" for the one that the server chooses.
+            request_id: An id for the request; "" for none.
 
         Raises:
             RequestError: The server refuses the inputs; says what it expected and what it got.
@@ -99,6 +102,8 @@ class Client:
         """
         head, data = binary_request(inputs)
         headers = {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(head))}
+        if request_id:
+            headers["X-Request-ID"] = request_id
         place = f"/versions/{urllib.parse.quote(version)}" if version else ""
         path = f"/v2/models/{urllib.parse.quote(model)}{place}/infer"
         answer_headers, body = self._send("POST", path, head + data, headers)

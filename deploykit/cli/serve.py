@@ -13,6 +13,7 @@ from deploykit.cli._shared.show import show
 from deploykit.core.parameter import Parameter
 from deploykit.core.registry import registry
 from deploykit.core.settings.limits import LIMITS
+from deploykit.core.settings.monitoring import MONITOR_SETTINGS
 
 HELP = "Serve models over HTTP (TensorFlow Serving's REST protocol and Open Inference v2) until Ctrl-C."
 
@@ -86,6 +87,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--traces", action="store_true",
         help="send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says (deploykit[otel])",
     )  # fmt: skip
+    parser.add_argument("--no-monitor", action="store_true", help="do not watch requests, answers and resources")
+    parser.add_argument(
+        "--monitor-folder", metavar="FOLDER",
+        help="keep alarms, detectors and predictions that wait for labels in this folder, over restarts",
+    )  # fmt: skip
+    parser.add_argument("--webhook", metavar="URL", default="", help="send each alarm to this address as JSON")
+    parser.add_argument(
+        "--monitor-setting", metavar="NAME=VALUE", action=Pairs, default={}, type=_limit,
+        help="set what the monitor looks for; may be repeated. " + " ".join(map(_described, MONITOR_SETTINGS)),
+    )  # fmt: skip
     parser.add_argument(
         "--limit", metavar="NAME=VALUE", action=Pairs, default={}, type=_limit,
         help="set a limit; may be repeated. " + " ".join(_described(limit) for limit in LIMITS),
@@ -139,6 +150,9 @@ def run(options: argparse.Namespace) -> int:
         "log_format": options.log_format,
         "audit": options.audit,
         "traces": options.traces,
+        "monitor": False if options.no_monitor else options.monitor_setting or True,
+        "monitor_folder": options.monitor_folder,
+        "webhook": options.webhook,
     }
     if options.check:
         found = dk.check_server(options.source, **arguments)

@@ -157,6 +157,10 @@ class RequestError(DeploykitError):
     """A request to the server is wrong."""
 
 
+class UnknownRequestError(RequestError):
+    """A label is given for a request that is not known."""
+
+
 class AuditError(DeploykitError):
     """An audit log is not as it was written: a line was changed or removed."""
 

@@ -25,6 +25,7 @@ from deploykit.serving.sources.catalog import Catalog
 from deploykit.serving.sources.held import Terms
 from deploykit.serving.sources.wishes import Wish, checked, labelled, stands_alone, wishes_in
 from deploykit.serving.transport.listen import hold, is_loopback, listen
+from deploykit.serving.watching.plan import Monitoring
 from deploykit.serving.wires._contract import WIRES, PortWire
 
 
@@ -87,6 +88,9 @@ class Preparation:
     log_format: str = "text"
     audit: str | Path | None = None
     traces: bool = False
+    monitor: bool | Mapping[str, float] = True
+    monitor_folder: str | Path | None = None
+    webhook: str = ""
     trusted: bool = False
     _listeners: Listeners = field(init=False, default_factory=dict)
     _tls: Tls | None = field(init=False, default=None)
@@ -122,7 +126,7 @@ class Preparation:
             self.close()
         return Server(
             self._catalog, self.host, bound, self._listeners, self._count, self._limits, self._taken, self._tokens,
-            self._tls, self._poll_seconds, self._recording,
+            self._tls, self._poll_seconds, self._recording, self._monitoring,
             {name: str(Path(path).absolute()) for name, path in (self.sockets or {}).items()},
         )  # fmt: skip
 
@@ -184,6 +188,7 @@ class Preparation:
     def _open_records(self) -> None:
         self._check_apart()
         self._recording = Recording.of(self.access_log, self.log_format, self.audit, traces=self.traces)
+        self._monitoring = Monitoring.of(self.monitor, self.monitor_folder, self.webhook)
 
     def _check_apart(self) -> None:
         """Raise `SettingError` for a log whose lines would go into another of the files."""

@@ -45,6 +45,9 @@ def serve(
     log_format: Literal["text", "json"] = "text",
     audit: str | Path | None = None,
     traces: bool = False,
+    monitor: bool | Mapping[str, float] = True,
+    monitor_folder: str | Path | None = None,
+    webhook: str = "",
     block: bool = False,
     ready: Callable[[Server], None] | None = None,
     trusted: bool = False,
@@ -105,6 +108,11 @@ def serve(
             was changed or removed since.
         traces: Send OpenTelemetry traces to where the environment says (``OTEL_EXPORTER_OTLP_ENDPOINT``); takes
             deploykit[otel].
+        monitor: Watch latency, errors, resources, drift and accuracy, off the answers' path, see `monitor`; or its
+            settings by name, for example ``{"slower": 3}``. ``deploykit serve --help`` lists them.
+        monitor_folder: Folder where the monitor keeps alarms, its detectors' states and predictions that wait for
+            labels, so that they survive a restart; None: in memory.
+        webhook: Address that gets each alarm as JSON by POST, when it is raised and when it is over.
         block: Serve until Ctrl-C, SIGTERM or `Server.stop`, as the command line does, instead of in the background.
         ready: Called with the server when it is ready, for example to print a message; for use with ``block``.
         trusted: Allow operators that touch files or run code. Can only be set in code.
@@ -131,7 +139,7 @@ def serve(
         poll_seconds=poll_seconds, reread=reread, limits=limits,
         hosts=hosts, tokens=tokens, insecure=insecure, tls_certificate=tls_certificate, tls_key=tls_key,
         tls_clients=tls_clients, access_log=access_log, log_format=log_format, audit=audit, traces=traces,
-        trusted=trusted,
+        monitor=monitor, monitor_folder=monitor_folder, webhook=webhook, trusted=trusted,
     )  # fmt: skip
     server: Server | None = None
     try:

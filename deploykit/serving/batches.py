@@ -25,11 +25,13 @@ class Batch:
         arrays: Input name → examples, batch first.
         count: How many examples.
         kind: What is the same in batches that can be joined: dtypes and shapes of the examples.
+        token: Name of the token whose holder has sent it; "" without one.
     """
 
     arrays: dict[str, NDArray[Any]]
     count: int
     kind: tuple[object, ...] = ()
+    token: str = ""
 
     def __post_init__(self) -> None:
         if not self.kind:

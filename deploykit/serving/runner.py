@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from deploykit.serving.batches import Outputs
     from deploykit.serving.health.suspects import Wary
     from deploykit.serving.health.vitals import Vitals
+    from deploykit.serving.looking.tap import Tap
     from deploykit.serving.meter import Meter
+    from deploykit.serving.served import Done
 
     #: Outputs, and when their batch began to run and ended.
     Ran = tuple[Outputs, float, float]
@@ -79,11 +82,15 @@ class Runner:
         meter: Counts batches; None: nothing is counted.
         vitals: Where the parent sees what runs; None: nowhere.
         wary: Knows the batches that worker processes died of; None: they are not known.
+        tap: Takes batches and answers for the monitor; None: nothing does.
+
+    Attributes:
+        tap: Takes batches and answers for the monitor; None: nothing does.
     """
 
     def __init__(
         self, plane: DataPlane, waiting: int, version: str = "1", meter: Meter | None = None,
-        vitals: Vitals | None = None, wary: Wary | None = None,
+        vitals: Vitals | None = None, wary: Wary | None = None, tap: Tap | None = None,
     ) -> None:  # fmt: skip
         self._plane = plane
         self._version = version
@@ -91,6 +98,7 @@ class Runner:
         self._waiting = waiting
         self._vitals = vitals
         self._wary = wary
+        self.tap = tap
         self._key = b"" if vitals is None and wary is None else key_of(plane.name, version)
         self._in_thread = 0
         #: Batches that still have to be quick in the thread before the event loop runs them again.
@@ -119,6 +127,8 @@ class Runner:
         caller = CALLER.get()
         if caller is None and copied is None:
             return await self._run(batch)
+        if caller is not None and self.tap is not None:
+            batch = replace(batch, token=caller.token.name)
         with nullcontext() if caller is None else caller.admitted(batch.count):
             outputs = await self._run(batch)
             if copied is not None:
@@ -145,6 +155,31 @@ class Runner:
         self._wait(1)
         asyncio.get_running_loop().run_in_executor(self._thread, watched).add_done_callback(lambda _: self._wait(-1))
 
+    async def apart(self, batch: Batch, work: Callable[[DataPlane, Batch], Done]) -> Done:
+        """Find out something else of a batch, in the thread, when what waits there is done.
+
+        Args:
+            batch: The batch.
+            work: Finds it out; may have the plane infer.
+
+        Raises:
+            OverloadError: Too many batches wait already.
+            PoisonError: Worker processes have died of this batch.
+        """
+        if self._wary is not None:
+            self._wary.suspects(self._key, batch)
+        if self._in_thread >= self._waiting:
+            raise OverloadError(f"{self._in_thread} requests are already waiting; try again later.")
+
+        def watched() -> Done:
+            with self._watched(batch):
+                return work(self._plane, batch)
+
+        self._wait(1)
+        found = asyncio.get_running_loop().run_in_executor(self._thread, watched)
+        found.add_done_callback(lambda _: self._wait(-1))
+        return await asyncio.shield(found)
+
     def _watched(self, batch: Batch) -> AbstractContextManager[None]:
         return nullcontext() if self._vitals is None else self._vitals.in_thread(self._key, batch)
 
@@ -161,23 +196,27 @@ class Runner:
         outputs, began, ended = await self._run_alone(batch, suspect=suspect) if ran is None else ran
         if visit is not None:
             visit.began, visit.ended = began, ended
+            if self.tap is not None and visit.id:
+                self.tap.answered(visit.id, outputs)
         return outputs
 
-    def _infer(self, batch: Batch) -> Ran:
+    def _infer(self, batch: Batch, parts: Sequence[Batch] = ()) -> Ran:
         began = time.perf_counter()
         outputs = self._plane.infer(batch)
         ended = time.perf_counter()
         if self._meter is not None:
             self._meter.ran(self._plane.name, self._version, batch.count)
+        if self.tap is not None:
+            self.tap.saw(batch, outputs, self._plane.embedding, parts or (batch,))
         return outputs, began, ended
 
     def _infer_here(self, batch: Batch, parts: Sequence[Batch] = ()) -> Ran:
         """Run a batch, that of several requests or of one, on the event loop."""
         if self._vitals is None:
-            return self._infer(batch)
+            return self._infer(batch, parts)
         self._vitals.begin(self._key, batch, parts, private=self._plane.private)
         try:
-            ran = self._infer(batch)
+            ran = self._infer(batch, parts)
         finally:
             self._vitals.end()
         if ran[2] - ran[1] > _SURPRISE_SECONDS:

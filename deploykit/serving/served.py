@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from deploykit.serving.dataplane import DEFAULT_SIGNATURE, DataPlane
 from deploykit.serving.faults import InvalidInputError, shown
@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from deploykit.serving.batches import Batch, Outputs
 
 
+Done = TypeVar("Done")
+
+
 class Runs(Protocol):
     """Runs batches of a model."""
 
     async def run(self, batch: Batch) -> Outputs:
         """Outputs by name; raises a `Fault` where there are none."""
+
+    async def apart(self, batch: Batch, work: Callable[[DataPlane, Batch], Done]) -> Done:
+        """What else is to be found out of a batch, in the thread that the model belongs to."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import base64
 import contextlib
 import ipaddress
 import logging
@@ -12,14 +11,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.client import Client, as_array
-from deploykit.core.errors import PortInUseError, RequestError, ServeError
-from deploykit.core.protos.messages import message
+from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError
 from deploykit.core.security.tokens import SCOPES, Tokens
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.runtimes._contract import RUNTIMES
@@ -34,10 +32,12 @@ from deploykit.serving.protection.tls import Tls
 from deploykit.serving.records.recorder import Act, Recorder
 from deploykit.serving.records.settings import Recording
 from deploykit.serving.sources.catalog import Catalog
-from deploykit.serving.sources.wishes import Wish, read_models_config
+from deploykit.serving.sources.wishes import read_sent_config
 from deploykit.serving.splits import Split
 from deploykit.serving.traffic import Traffic
 from deploykit.serving.transport.listen import is_loopback
+from deploykit.serving.watching.keeper import WATCHED, Keeper
+from deploykit.serving.watching.plan import Monitoring
 
 #: Listening sockets by protocol, those of HTTP by "".
 Listeners = dict[str, list[socket.socket]]
@@ -65,7 +65,7 @@ class Server:
     def __init__(
         self, catalog: Catalog, host: str, ports: dict[str, int], listeners: Listeners, workers: int,
         limits: ServerLimits, hosts: tuple[str, ...], tokens: Path | None, tls: Tls | None, poll_seconds: float,
-        recording: Recording, sockets: Mapping[str, str],
+        recording: Recording, monitoring: Monitoring, sockets: Mapping[str, str],
     ) -> None:  # fmt: skip
         self._catalog = catalog
         self._poll_seconds = poll_seconds
@@ -76,6 +76,8 @@ class Server:
         self._tls = tls
         self._recording = recording
         self._auditor: Recorder | None = None
+        self._monitoring = monitoring
+        self._keeper: Keeper | None = None
         self._sockets = dict(sockets)
         own = Tokens()
         self._secret = "" if tokens is None else own.add("server", scopes=SCOPES)
@@ -96,6 +98,9 @@ class Server:
         traffic.create(self._counters, workers)
 
     def _start(self) -> None:
+        self._keeper = self._monitoring.keeper(
+            self._catalog, lambda: traffic.meter_files(self._counters), lambda: self._workers.pids, self._workers.tell
+        )
         self._workers.start()
         self._workers.serve(
             {
@@ -113,10 +118,13 @@ class Server:
                 "own": self._own,
                 "tls": {} if self._tls is None else self._tls.to_json(),
                 "recording": self._recording.to_json(),
+                "monitor": self._monitoring.cost,
             }
         )
         self._auditor = self._recording.auditor()
         self._catalog.serve(self._workers.become, self._record)
+        if self._keeper is not None:
+            self._keeper.start()
         _live.add(self)
         if self._poll_seconds:
             threading.Thread(target=self._poll, name="deploykit-serve-poll", daemon=True).start()
@@ -135,11 +143,13 @@ class Server:
 
     def _control(self, what: str, arguments: Mapping[str, Any]) -> Any:
         """Do what a client wants done; see `deploykit.serving.control`."""
+        if what in WATCHED:
+            return None if self._keeper is None else self._keeper.asked(what, arguments)
         actions: dict[str, Callable[..., Any]] = {
             "load": self.load,
             "unload": self.unload,
             "split": lambda name, split: self.split(name, Split.from_json(split)),
-            "reload": lambda config: self._catalog.reload(_models_of(config)),
+            "reload": lambda config: self._catalog.reload(read_sent_config(config)),
         }
         return actions[what](**arguments)
 
@@ -233,27 +243,46 @@ class Server:
 
     def metrics(self) -> str:
         """What all its workers have counted, in Prometheus' text, as of the last second; asking takes no request."""
-        from prometheus_client import CollectorRegistry, generate_latest
+        from deploykit.serving.wires.metrics import text
 
-        from deploykit.serving.meter import read
-        from deploykit.serving.wires.metrics import families
+        return text(traffic.meter_files(self._counters))
 
-        class Collector:
-            def collect(self) -> Iterator[Any]:
-                yield from families(found)
+    def feedback(self, request_id: str, label: Any, *, name: str = "") -> int:
+        """Give the true label of a request that was answered, for the monitor.
 
-        found = read(traffic.meter_files(self._counters))
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(Collector())
-        return generate_latest(registry).decode()
+        Args:
+            request_id: The id that the request had, in its header ``X-Request-ID`` or as `predict` was given it.
+            label: A class (its index or name) or a number; a list with one for each example of the request.
+            name: Name of the model; "" for the first one.
 
-    def predict(self, x: Any, *, name: str = "", version: int | str = "") -> Any:
+        Returns:
+            How many examples have got their label.
+
+        Raises:
+            UnknownRequestError: No such request waits for a label.
+            SettingError: The label is none, or the server has no monitor.
+        """
+        return self._watching.feedback(name or self.name, {request_id: label})
+
+    @property
+    def _watching(self) -> Keeper:
+        """Its monitor.
+
+        Raises:
+            SettingError: It has none.
+        """
+        if self._keeper is None:
+            raise SettingError(f"{self!r} has no monitor.", remedy="start it with monitor=True, the default.")
+        return self._keeper
+
+    def predict(self, x: Any, *, name: str = "", version: int | str = "", request_id: str = "") -> Any:
         """Predict over HTTP, as any client would.
 
         Args:
             x: Raw examples, batch first: an array, or a dictionary by input name.
             name: Name of the model; "" for the first one.
             version: Its version; "" for the one that answers such requests.
+            request_id: An id for the request, by which `feedback` can give its label later.
 
         Returns:
             The output, or a dictionary by name if there are several.
@@ -277,7 +306,7 @@ class Server:
         given: Mapping[str, Any] = x if isinstance(x, Mapping) else {needed[0]: x}
         with Client(self.url, self._secret, None if self._tls is None else self._tls.own_context()) as client:
             arrays = {key: as_array(value, specs.get(key)) for key, value in given.items()}
-            found = client.infer(name, arrays, str(version))
+            found = client.infer(name, arrays, str(version), request_id)
         return found if len(found) > 1 else next(iter(found.values()))
 
     def stop(self, *, grace_seconds: float = 0.0) -> None:
@@ -300,6 +329,8 @@ class Server:
                 if self._auditor is not None:
                     self._auditor.close()
                 self._watch.close()
+                if self._keeper is not None:
+                    self._keeper.stop()
                 self._last = traffic.read(self._counters)
                 with contextlib.suppress(OSError):  # a file that is left over does no harm
                     traffic.remove(self._counters)
@@ -343,11 +374,6 @@ class Server:
     def __repr__(self) -> str:
         state = "running" if self.alive else "stopped" if self._stopped.is_set() else "failing"
         return f"Server({self.name!r} at {self.url}, {state})"
-
-
-def _models_of(config: str) -> tuple[Wish, ...]:
-    """The wishes of a serialized ``ModelServerConfig``, in base64."""
-    return read_models_config(message("tensorflow.serving.ModelServerConfig").FromString(base64.b64decode(config)))
 
 
 def close(listeners: Listeners) -> None:

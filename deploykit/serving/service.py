@@ -6,7 +6,7 @@ translate the outputs, or the `Fault`, back.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from deploykit.serving.splits import Shadowed, Split
 if TYPE_CHECKING:
     from deploykit.serving.health.suspects import Wary
     from deploykit.serving.health.vitals import Vitals
+    from deploykit.serving.looking.tap import Taps
     from deploykit.serving.meter import Meter
     from deploykit.serving.protection.guard import Guard
     from deploykit.serving.protection.tls import Tls
@@ -63,6 +64,7 @@ class Service:
         vitals: Where the parent sees what runs; None: nowhere.
         wary: Knows the batches that worker processes died of; None: they are not known.
         sockets: Paths of Unix sockets by the names of protocols, which answer there as well.
+        taps: What looks at requests and answers for the monitor; None: nothing.
 
     Attributes:
         limits: What it takes.
@@ -74,6 +76,7 @@ class Service:
         sockets: Paths of Unix sockets by the names of protocols, which answer there as well.
         draining: Set when the server goes down: readiness is over, requests in progress are still answered.
         control: Has the server load and unload models and spread requests; None: it cannot be asked to.
+        ask: Asks the server's monitor, and gives it labels; None: it has none.
         split: Whether any model's requests are spread over versions.
     """
 
@@ -90,6 +93,7 @@ class Service:
         vitals: Vitals | None = None,
         wary: Wary | None = None,
         sockets: Mapping[str, str] | None = None,
+        taps: Taps | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
         self.guard = guard
@@ -99,6 +103,8 @@ class Service:
         self.sockets = dict(sockets or {})
         self.draining = False
         self.control: Control | None = None
+        self.ask: Control | None = None
+        self._taps = taps
         self.vitals = vitals
         self._wary = wary
         self._counters = counters
@@ -137,6 +143,8 @@ class Service:
             assert models[0] is not None
             chosen[name] = split, models[0], models[1]
         self._table, self._models, self._versions, self._chosen = table, found, versions, chosen
+        if self._taps is not None:
+            self._taps.keep({id(model.runner.tap) for model in _all(table) if isinstance(model.runner, Runner)})
 
     def _shadowed(self, model: ServedModel, shadow: ServedModel) -> ServedModel:
         return replace(model, runner=Shadowed(model, shadow, self.meter))
@@ -151,7 +159,8 @@ class Service:
 
     def serve(self, plane: DataPlane, version: str, others: Iterable[DataPlane] = ()) -> ServedModel:
         """A version that can be put into a table, with the other functions that it has."""
-        runner = Runner(plane, self.limits.waiting, version, self.meter, self.vitals, self._wary)
+        tap = None if self._taps is None else self._taps.tap(plane, version)
+        runner = Runner(plane, self.limits.waiting, version, self.meter, self.vitals, self._wary, tap)
         return ServedModel(plane, version, runner, {other.signature: self.serve(other, version) for other in others})
 
     def add(self, plane: DataPlane, version: str = "1") -> None:
@@ -273,6 +282,16 @@ class Service:
         """Whether a model has held up the event loop for long, as other threads can ask."""
         return self.vitals is not None and self.vitals.stands_still
 
+    def settle(self, name: str, version: str, block: int) -> None:
+        """Have the monitor's taps of a version look at blocks of so many requests."""
+        if self._taps is not None:
+            self._taps.settle(name, version, block)
+
+    def close(self) -> None:
+        """Tell the monitor what is left to tell."""
+        if self._taps is not None:
+            self._taps.close()
+
     # -- what is counted ----------------------------------------------------------------------------------------------
 
     def answered(self, seconds: float) -> None:
@@ -284,3 +303,10 @@ class Service:
         """Count a prediction that was not answered."""
         if self._counters is not None:
             self._counters.refused()
+
+
+def _all(table: Table) -> Iterator[ServedModel]:
+    """All models of a table, their other functions included."""
+    for model in table.models.values():
+        yield model
+        yield from model.others.values()

@@ -14,9 +14,12 @@ from deploykit.serving.faults import PoisonError
 from deploykit.serving.runner import Runner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deploykit.serving.batches import Batch, Outputs
+    from deploykit.serving.dataplane import DataPlane
     from deploykit.serving.meter import Meter
-    from deploykit.serving.served import ServedModel
+    from deploykit.serving.served import Done, ServedModel
 
 #: Header, and key of gRPC's metadata, by which a request asks for the canary (``always``) or the others (``never``).
 CANARY_HEADER = b"x-canary"
@@ -98,6 +101,10 @@ class Shadowed:
     async def run(self, batch: Batch) -> Outputs:
         """Outputs by name; raises what `Runner.run` does."""
         return await self._runner.run(batch, self._copy)
+
+    async def apart(self, batch: Batch, work: Callable[[DataPlane, Batch], Done]) -> Done:
+        """As `Runner.apart`."""
+        return await self._runner.apart(batch, work)
 
     def _copy(self, batch: Batch, outputs: Outputs) -> None:
         """Have the shadow answer as well, in its thread and after the request."""

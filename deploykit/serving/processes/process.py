@@ -173,6 +173,8 @@ class Worker:
         if "became" in line:
             if (answer := self._changes.get(line["became"])) is not None:
                 answer.put(line["failed"])
+        elif "seen" in line:
+            self._control("seen", line["seen"])
         elif "ask" in line:
             threading.Thread(target=self._do, args=(line,), name="deploykit-control", daemon=True).start()
         else:
@@ -186,6 +188,10 @@ class Worker:
                 logging.getLogger("deploykit.serving").exception("%s failed", line["what"])
                 error = errors.ServeError("The server could not do it; its log has the details.")
             self._say({"reply": line["ask"], "error": errors.to_json(error)})
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Tell it something that it does not answer."""
+        self._say(message)
 
     def go(self) -> None:
         """Have it take requests."""

@@ -51,7 +51,7 @@ def main() -> None:
     channel = Channel(answers)
     status = 0
     try:
-        service = _service(order)
+        service = _service(order, channel)
         new_loop().run_until_complete(_live(service, order, channel))
     except BaseException as error:
         logging.getLogger("deploykit.serving").exception("cannot serve")
@@ -63,11 +63,12 @@ def main() -> None:
     os._exit(status)  # some runtimes crash while the interpreter is taken down
 
 
-def _service(order: dict[str, Any]) -> Service:
+def _service(order: dict[str, Any], channel: Channel) -> Service:
     from deploykit.core.security.tokens import Token
     from deploykit.serving import traffic
     from deploykit.serving.health.suspects import Wary, suspects_file
     from deploykit.serving.health.vitals import Vitals, vitals_file
+    from deploykit.serving.looking.tap import Taps
     from deploykit.serving.meter import Meter
     from deploykit.serving.protection.guard import Guard
     from deploykit.serving.protection.tls import Tls
@@ -96,6 +97,7 @@ def _service(order: dict[str, Any]) -> Service:
         sockets=order["unix"],
         vitals=vitals,
         wary=wary,
+        taps=Taps(lambda seen: channel.say({"seen": seen}), order["monitor"]) if order["monitor"] is not None else None,
     )
 
 
@@ -110,7 +112,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 class Channel:
-    """A worker's side of the pipes to its parent: lines of JSON. Belongs to one event loop once it is `open`.
+    """A worker's side of the pipes to its parent: lines of JSON. Questions belong to one event loop once it is `open`.
 
     Args:
         answers: Where to write.
@@ -120,10 +122,12 @@ class Channel:
         self._answers = answers
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count()
+        self._writing = threading.Lock()
 
     def say(self, message: Mapping[str, Any]) -> None:
-        """Write a line."""
-        say(self._answers, message)
+        """Write a line; any thread may."""
+        with self._writing:
+            say(self._answers, message)
 
     async def ask(self, what: str, arguments: Mapping[str, Any]) -> Any:
         """Have the parent do something.
@@ -184,6 +188,8 @@ async def _live(service: Service, order: dict[str, Any], channel: Channel) -> No
             service.draining = True
         elif "go" in line:
             going.set()
+        elif "settle" in line:
+            service.settle(**line["settle"])
         else:
             changes.put_nowait(line)
 
@@ -206,6 +212,7 @@ async def _live(service: Service, order: dict[str, Any], channel: Channel) -> No
     listener, tls = _listener("", order), None if service.tls is None else service.tls.context()
     stops = [await _start(name, service, order) for name in order["ports"]]
     service.control = channel.ask if order["control"] else None
+    service.ask = channel.ask if order["monitor"] is not None else None
     handover = socket.socket(fileno=order["handover"]) if "handover" in order else None
     pulse = Pulse(service.vitals, http, service.limits.answer_seconds, handover)
     channel.say({"ready": True})
@@ -224,6 +231,7 @@ async def _live(service: Service, order: dict[str, Any], channel: Channel) -> No
             logging.getLogger("deploykit.serving").error("while ending: %r", problem)
     if service.recorder is not None:
         service.recorder.close()
+    service.close()
 
 
 async def _start(name: str, service: Service, order: dict[str, Any]) -> Stop:

@@ -151,6 +151,12 @@ class Workers:
                     self._replaced.wait(1.0)
         return [{"error": errors.to_json(WorkerDeath("Workers ended while they loaded it.", log=str(self._log)))}]
 
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Tell all workers something that they do not answer."""
+        with self._replaced:
+            for worker in self._workers:
+                worker.tell(message)
+
     def drain(self) -> None:
         """Have all workers say that they are not ready; requests are still answered."""
         self._watch.drain()

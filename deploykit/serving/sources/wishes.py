@@ -6,6 +6,7 @@ counts as a version; Triton's model repository and model configuration.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ from deploykit.artifacts.artifact import is_artifact
 from deploykit.artifacts.versions import Versions, is_versioned
 from deploykit.core.errors import ServeError
 from deploykit.core.files import read_small
-from deploykit.core.protos.messages import read_text
+from deploykit.core.protos.messages import message, read_text
 
 #: A models.config and a model's configuration in a Triton repository, as messages.
 _SERVER, _TRITON = "tensorflow.serving.ModelServerConfig", "inference.ModelConfig"
@@ -305,3 +306,8 @@ def checked(name: str, where: object) -> str:
             f"{where}: {name!r} cannot be part of a URL.", remedy="use up to 128 letters, digits, '.', '_' and '-'."
         )
     return name
+
+
+def read_sent_config(config: str) -> tuple[Wish, ...]:
+    """The wishes of a serialized ``ModelServerConfig``, in base64."""
+    return read_models_config(message("tensorflow.serving.ModelServerConfig").FromString(base64.b64decode(config)))

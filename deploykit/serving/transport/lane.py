@@ -95,5 +95,8 @@ class Ride:
             visit.id, visit.examples = request_id(head.request_id), batch.count
             visit.model, visit.version, visit.decoded = model.name, model.version, self._decoded
             visit.began, visit.ended = ran[1], ran[2]
+            runner = model.runner
+            if isinstance(runner, Runner) and runner.tap is not None:
+                runner.tap.answered(visit.id, ran[0])
             response = recorded(service, self._wire, head, response, visit, predicts=True)
         asker.answered(head, response)

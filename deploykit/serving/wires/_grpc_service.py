@@ -23,7 +23,9 @@ from deploykit.serving.service import Service
 
 if TYPE_CHECKING:
     from deploykit.serving.batches import Outputs
+    from deploykit.serving.dataplane import DataPlane
     from deploykit.serving.runner import Ran
+    from deploykit.serving.served import Done
 
 T = TypeVar("T")
 
@@ -98,6 +100,10 @@ class Call:
                 return outputs
         return self._wait(lambda: model.runner.run(batch))
 
+    def apart(self, model: ServedModel, batch: Batch, work: Callable[[DataPlane, Batch], Done]) -> Done:
+        """What else is to be found out of a batch; errors as for `run`."""
+        return self._wait(lambda: model.runner.apart(batch, work))
+
     def _run_soon(self, model: ServedModel, runner: Runner, batch: Batch) -> Outputs | None:
         """Outputs of a quick model, without a task for the request; None where that is not the way for it."""
         decoded = time.perf_counter()
@@ -111,6 +117,8 @@ class Call:
         if (visit := VISIT.get()) is not None:
             visit.model, visit.version, visit.examples = model.name, model.version, batch.count
             visit.decoded, visit.began, visit.ended = decoded, began, ended
+            if visit.id and runner.tap is not None:
+                runner.tap.answered(visit.id, outputs)
         return outputs
 
     def ask(self, question: Callable[[], T]) -> T:

@@ -6,6 +6,7 @@ what clients use in practice, or as typed values; answers come back the same way
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from deploykit.core.protos.messages import message
 from deploykit.serving.classification import classified
 from deploykit.serving.faults import Fault, InvalidInputError, NotFoundError, UnavailableError
 from deploykit.serving.served import ServedModel
+from deploykit.serving.unusual import outliers
 from deploykit.serving.wires._grpc_service import Call, GrpcService
 from deploykit.serving.wires._v2_facts import check_parameters, counted, index, series_of
 from deploykit.serving.wires.rest_v2 import Wanted, check_memory, read_tensor
@@ -60,8 +62,12 @@ def _infer(request: Any, call: Call) -> Any:
         if spec.name in arrays:
             raise InvalidInputError(f"Input {spec.name!r} is given twice.")
         arrays[spec.name] = _tensor(model, tensor, spec, raw[place] if raw else None)
-    outputs = call.run(model, model.plane.batch(arrays))
-    return _response(model, request, outputs, wanted, raw=bool(raw))
+    batch = model.plane.batch(arrays)
+    answer = _response(model, request, call.run(model, batch), wanted, raw=bool(raw))
+    if wanted is not None and wanted.outlier:
+        for name, values in call.apart(model, batch, outliers).items():
+            answer.parameters[name].string_param = json.dumps(values)
+    return answer
 
 
 def _wishes(request: Any) -> dict[str, Any]:

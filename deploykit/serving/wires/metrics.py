@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from deploykit.serving.faults import UnavailableError
@@ -45,12 +46,13 @@ async def _metrics(service: Service, _: bytes, headers: Headers) -> Response:
     service.meter.flush()
     accepted = next((value.decode("latin-1") for name, value in headers if name == b"accept"), "")
     # In a thread: it imports the library the first time, and reads the files of all workers.
-    work = partial(_rendered, service, accepted)
+    alarms = [] if service.ask is None else await service.ask("alarms", {})
+    work = partial(_rendered, service, accepted, alarms)
     body, kind = await asyncio.get_running_loop().run_in_executor(None, work)
     return Response(200, body, kind.encode())
 
 
-def _rendered(service: Service, accepted: str) -> tuple[bytes, str]:
+def _rendered(service: Service, accepted: str, alarms: Sequence[Sequence[str]]) -> tuple[bytes, str]:
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import choose_encoder
 
@@ -61,11 +63,25 @@ def _rendered(service: Service, accepted: str) -> tuple[bytes, str]:
         def collect(self) -> Iterator[Any]:
             yield from families(read(files))
             yield _models(service)
+            yield _alarms(alarms)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Collector())
     encode, kind = choose_encoder(accepted)
     return encode(registry), kind
+
+
+def text(files: Iterable[Path]) -> str:
+    """What is in some meters' files, in Prometheus' text."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    class Collector:
+        def collect(self) -> Iterator[Any]:
+            yield from families(read(files))
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector())
+    return generate_latest(registry).decode()
 
 
 def families(found: Iterable[Series]) -> Iterator[Any]:
@@ -149,6 +165,17 @@ def _models(service: Service) -> Any:
     for model in service.models:
         served.add_metric([model.name, model.version, model.plane.platform], 1)
     return served
+
+
+def _alarms(alarms: Sequence[Sequence[str]]) -> Any:
+    from prometheus_client.core import GaugeMetricFamily
+
+    found = GaugeMetricFamily(
+        "deploykit_alarm", "Alarms of the monitor that last.", labels=["kind", *_MODEL, "subject"]
+    )
+    for labels in alarms:
+        found.add_metric(labels, 1)
+    return found
 
 
 ADAPTER = Metrics()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.wire import BF16, DATATYPES, DTYPES, JSON_LENGTH, datatype, from_bytes, to_bytes
@@ -20,6 +21,7 @@ from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.served import ServedModel
 from deploykit.serving.service import Service
 from deploykit.serving.tensors import converted, encoded, from_lists, to_json
+from deploykit.serving.unusual import OUTLIER, check_outlier, outliers
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
 from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Ready, Response
 from deploykit.serving.wires._json import read_json, takes_long, write_json
@@ -90,6 +92,8 @@ def _ready(find: Find, plans: Plans, forms: Forms[Wanted], body: bytes, headers:
         batch, wanted = found
     else:
         batch, wanted = _read_body(model, plans, body, length)
+        if wanted.outlier:
+            return None
         if wanted.id is None:  # one id comes once
             forms.learn(model, body, batch, wanted, lambda probe: _read_body(model, plans, probe, len(probe))[0])
     return Ready(model, batch, partial(_respond, model, wanted))
@@ -109,11 +113,17 @@ async def _infer(find: Find, plans: Plans, body: bytes, headers: Headers) -> Res
         asked = {} if upload.classification is None else {CLASSIFICATION: upload.classification}
         wanted = Wanted(plane, {"parameters": asked})
         batch = await plane.reading(partial(batch_of, plane, upload))
-    return _respond(model, wanted, await model.runner.run(batch))
+    outputs = await model.runner.run(batch)
+    said = await model.runner.apart(batch, outliers) if wanted.outlier else {}
+    return _respond(model, wanted, outputs, said)
 
 
-def _respond(model: ServedModel, wanted: Wanted, outputs: dict[str, NDArray[Any]]) -> Response:
+def _respond(
+    model: ServedModel, wanted: Wanted, outputs: dict[str, NDArray[Any]], said: Mapping[str, Any] = MappingProxyType({})
+) -> Response:
     answer, blobs = write_infer(model, outputs, wanted)
+    if said:
+        answer["parameters"] = said
     text = write_json(answer, outputs)
     if not wanted.binary:
         return Response(200, text)
@@ -148,14 +158,15 @@ class Wanted:
         outputs: Names of the outputs, in its order.
         binary: Those of them to be sent as binary tensors.
         classes: Those of them of which the best classes are wanted, and how many.
+        outlier: Whether it is to be said how unusual the request is.
     """
 
-    __slots__ = ("binary", "classes", "id", "outputs")
+    __slots__ = ("binary", "classes", "id", "outlier", "outputs")
 
     @property
     def plain(self) -> bool:
         """Whether it is outputs as binary tensors and nothing else."""
-        return self.id is None and not self.classes and len(self.binary) == len(self.outputs)
+        return self.id is None and not self.classes and not self.outlier and len(self.binary) == len(self.outputs)
 
     def __init__(self, plane: DataPlane, message: Mapping[str, Any]) -> None:
         self.id = message.get("id")
@@ -167,6 +178,9 @@ class Wanted:
                 f"The request: {', '.join(map(repr, _SEQUENCES))} are not supported, as this server keeps no state "
                 "between requests; send the state as an input, and take it from the outputs."
             )
+        self.outlier = _flag(general, OUTLIER, "The request")
+        if self.outlier:
+            check_outlier(plane)
         everything_binary = _flag(general, "binary_data_output", "The request")
         self.binary: set[str] = set()
         self.classes: dict[str, int] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import deploykit as dk
 from deploykit.core.contract import Contract
 from deploykit.core.errors import SettingError
 from deploykit.data.dataset import Dataset
@@ -45,6 +46,7 @@ class ServeSection(Section):
             "sample": self._sample,
             "try_sample": self._try,
             "traffic": self._traffic,
+            "monitor": self._monitor,
         }
 
     @property
@@ -86,6 +88,20 @@ class ServeSection(Section):
         if server is None:
             return None
         return {"alive": server.alive, "failure": server.failure, **server.traffic().to_json()}
+
+    def _monitor(self) -> Later:
+        """What the server's monitor says; see ``IMonitor`` in serve/monitor.tsx."""
+        server = self._state.server
+
+        def work() -> Any:
+            if server is None or not server.alive:
+                return None
+            watched = dk.monitor(server)
+            status = watched.status()
+            history = [watched.history(model.name, model.version) for model in status.models]
+            return {**status.to_json(), "history": history}
+
+        return Later("monitor", work)
 
 
 def _check(data: Dataset | None, index: int) -> None:

@@ -14,6 +14,7 @@ import {
   Waiting
 } from '../elements/parts';
 import { useAlive, useBench, useSection } from '../store';
+import { Monitored } from './monitor';
 import { type ISeen, type ITraffic, milliseconds, observed, perSecond, rateOf } from './traffic';
 import { TryIt } from './tryit';
 
@@ -62,6 +63,7 @@ export function Serving(): ReactElement | null {
         <Control serve={serve} />
         {serve.server && <Live key={serve.server.url} />}
       </Part>
+      {serve.server && <Monitored key={`monitor ${serve.server.url}`} />}
       {serve.server && <Calls server={serve.server} />}
       {serve.server && <TryIt key={serve.server.url} samples={serve.samples} />}
     </>

@@ -1,0 +1,1 @@
+"""What a worker sees of requests and answers, for the monitor."""

@@ -1,0 +1,1 @@
+"""``dk.monitor``: asks a server's monitor, wherever it is, and shows what it says."""

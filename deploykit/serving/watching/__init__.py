@@ -1,0 +1,1 @@
+"""The monitor of a server: what workers see, what their parent makes of it, and how to ask."""
