@@ -85,6 +85,7 @@ bench: $(EXTENSION)
 	$(BIN)/python tests/bench/serve.py
 	$(BIN)/python tests/bench/serve_grpc.py
 	$(BIN)/python tests/bench/capacity.py
+	$(BIN)/python tests/bench/drift.py
 	$(BIN)/python tests/bench/plan.py
 	$(BIN)/python tests/bench/workbench.py
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.serial import Plain
@@ -51,9 +52,15 @@ class Calibrated(Plain):
 
         found = _confidence(chances, self.temperature)
         if self.corrections:
-            found += np.array(self.corrections, np.float32)[group_of[chances.argmax(axis=2)]]
+            found += self._added[group_of[chances.argmax(axis=2)]]
         sure: NDArray[Any] = np.clip(found.mean(axis=1), 0, 1)
         return sure
+
+    @cached_property
+    def _added(self) -> NDArray[Any]:
+        import numpy as np
+
+        return np.array(self.corrections, np.float32)
 
 
 def _confidence(chances: NDArray[Any], temperature: float) -> NDArray[Any]:

@@ -173,21 +173,27 @@ def triangle(packed: NDArray[Any], size: int) -> NDArray[Any]:
     return found
 
 
-def p_values(unusual: NDArray[Any], known: NDArray[Any], places: Sequence[int]) -> NDArray[Any]:
+def p_value_table(places: Sequence[int]) -> NDArray[Any]:
+    """p-values by how many of the known distances are below one; see `p_values`.
+
+    Args:
+        places: How many of all held-out examples are at least as far as each known one, descending.
+    """
+    import numpy as np
+
+    # Of the examples between two known ones all count: a p-value may be too large, never too small.
+    counts = np.array([places[0], *(place - 1 for place in places)])
+    found: NDArray[Any] = (1 + counts) / (places[0] + 1)
+    return found
+
+
+def p_values(unusual: NDArray[Any], known: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
     """Share of the reference that is at least as unusual, never 0, shape (requests,).
 
     Args:
         unusual: Distances.
         known: Distances of some held-out examples, ascending.
-        places: How many of all held-out examples are at least as far as each of these, descending.
+        table: `p_value_table` of them.
     """
-    import numpy as np
-
-    # Of the examples between two known ones the larger number counts: a p-value may be too large, never too small.
-    at_least = np.array([*places, 0])
-    below = np.searchsorted(known, unusual, side="left")
-    more = np.where(below == 0, places[0], at_least[np.maximum(below - 1, 0)])
-    exact = (below < len(known)) & (known[np.minimum(below, len(known) - 1)] == unusual)
-    count = np.where(exact, at_least[np.minimum(below, len(known) - 1)], np.where(below == len(known), 0, more))
-    found: NDArray[Any] = (1 + count) / (places[0] + 1)
+    found: NDArray[Any] = table[known.searchsorted(unusual)]
     return found

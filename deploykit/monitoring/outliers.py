@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.serial import Plain
-from deploykit.monitoring.mapping import p_values
 from deploykit.monitoring.profile import Profile
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def score_outliers(
     """
     head = profile.head
     raw = profile.measure(inputs, outputs, embedding)
-    found = p_values(profile.unusual(raw), profile.arrays["rarity"], head.rarity_places)
+    found = profile.rarity(raw)
     least = 1 / (head.held_out + 1)
     return tuple(
         Outlier(float(p), bool(p <= least * (1 + 1e-9)), _because(profile, raw.inputs, place) if p <= 0.05 else ())

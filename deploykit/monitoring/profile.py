@@ -21,7 +21,17 @@ from deploykit.core.errors import DeploykitError, SettingError
 from deploykit.core.serial import from_plain, to_plain
 from deploykit.monitoring.answers import coordinates, probabilities
 from deploykit.monitoring.head import FORMAT, Feature, Head, features_of
-from deploykit.monitoring.mapping import Measured, kept, mapped, p_values, phases, projections, triangle, vector
+from deploykit.monitoring.mapping import (
+    Measured,
+    kept,
+    mapped,
+    p_value_table,
+    p_values,
+    phases,
+    projections,
+    triangle,
+    vector,
+)
 from deploykit.monitoring.packing import pack, unpack
 from deploykit.monitoring.readings import measured
 
@@ -175,7 +185,7 @@ class Profile:
         chances = raw.chances if self.head.answered.single else None
         return Observed(
             self.map(raw),
-            p_values(self.unusual(raw), self.arrays["rarity"], self._places),
+            self.rarity(raw),
             None if chances is None else self.head.calibrated.confidence(chances, self.head.answered.group_of),
         )
 
@@ -222,6 +232,10 @@ class Profile:
             found: NDArray[Any] = np.einsum("ij,ij->i", turned, turned)
         return np.where(np.isfinite(found), found, np.float32(np.finfo(np.float32).max))
 
+    def rarity(self, raw: Measured) -> NDArray[Any]:
+        """p-value of each request, shape (requests,): the share of the reference that is at least as unusual."""
+        return p_values(self.unusual(raw), self.arrays["rarity"], self._table)
+
     def _projected(self, output: NDArray[Any] | None, embedding: Any) -> NDArray[Any] | None:
         import numpy as np
 
@@ -262,8 +276,8 @@ class Profile:
         return np.ascontiguousarray(triangle(self.arrays["whitening"], self.head.directions).T)
 
     @cached_property
-    def _places(self) -> tuple[int, ...]:
-        return self.head.rarity_places
+    def _table(self) -> NDArray[Any]:
+        return p_value_table(self.head.rarity_places)
 
     def __repr__(self) -> str:
         return f"Profile({len(self.features)} features of {self.head.examples:,} examples)"

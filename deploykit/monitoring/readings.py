@@ -30,6 +30,8 @@ _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 37, 47, 59, 79, 101, 127, 163, 21
 VOCABULARY_BITS, _MOST_WORDS = 8192, 1600
 #: Most characters of a text that are read.
 _MOST_CHARACTERS = 20_000
+#: So few columns are ranked one by one.
+_FEW = 16
 #: A column with at most so many different values is a category.
 MOST_CATEGORIES = 8
 
@@ -101,14 +103,17 @@ def moments(array: NDArray[Any]) -> NDArray[Any]:
     step = next((p for p in (1, *_PRIMES) if flat.shape[1] <= p * MOST_VALUES), _PRIMES[-1])
     values = flat[:, ::step].astype(np.float32)
     width = max(values.shape[1], 1)
-    base = np.float32(values[0, 0]) if values.size and np.isfinite(values[0, 0]) else np.float32(0)
-    values -= base  # sums of squares lose digits far from zero
+    base = np.float32(0)
+    if flat.dtype.itemsize > 1 and values.size and np.isfinite(values[0, 0]):
+        base = values[0, 0].copy()
+        values -= base  # sums of squares lose digits far from zero
     ones = np.full(values.shape[1], np.float32(1 / width))
     with np.errstate(invalid="ignore", over="ignore"):
         mean = values @ ones
         square = np.einsum("ij,ij->i", values, values) / np.float32(width)
         found = np.stack([mean + base, np.sqrt(np.maximum(square - mean * mean, 0))], axis=1)
-    found[~np.isfinite(found).all(axis=1)] = np.nan
+    if flat.dtype.itemsize > 1:
+        found[~np.isfinite(found).all(axis=1)] = np.nan
     return found
 
 
@@ -172,10 +177,14 @@ def ranks(values: NDArray[Any], knots: NDArray[Any]) -> NDArray[Any]:
     """Share of the knots below each value (equal ones count half), in [0, 1]; one half where a value is missing."""
     import numpy as np
 
-    count = knots.shape[1]
-    spread_out = values[:, :, None]
-    below = (spread_out > knots).sum(axis=2, dtype=np.float32) + (spread_out >= knots).sum(axis=2, dtype=np.float32)
-    found: NDArray[Any] = below / np.float32(2 * count)
+    found: NDArray[Any]
+    if len(knots) <= _FEW:
+        below = [own.searchsorted(v) + own.searchsorted(v, "right") for own, v in zip(knots, values.T, strict=True)]
+        found = np.array(below, np.float32).T
+    else:
+        wide = values[:, :, None]
+        found = (wide > knots).sum(axis=2, dtype=np.float32) + (wide >= knots).sum(axis=2, dtype=np.float32)
+    found *= np.float32(0.5 / knots.shape[1])
     missing = np.isnan(values)
     if missing.any():
         found[missing] = 0.5

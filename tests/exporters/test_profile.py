@@ -65,7 +65,12 @@ def test_the_profile_is_a_file_of_the_artifact_like_any_other(made):
 
 
 @pytest.mark.parametrize(
-    ("kind", "runtime"), [("cnn_onnx", "onnxruntime"), ("cnn_external_onnx", "onnxruntime"), ("cnn_onnx", "openvino")]
+    ("kind", "runtime"),
+    [
+        ("cnn_onnx", "onnxruntime"),
+        ("cnn_external_onnx", "onnxruntime"),
+        pytest.param("cnn_onnx", "openvino", marks=pytest.mark.long),
+    ],
 )
 def test_answers_are_the_same_bits_and_the_embedding_is_what_the_last_layer_sees(kind, runtime, tmp_path):
     chosen = candidate(kind, tmp_path, runtime=runtime)

@@ -61,7 +61,7 @@ def _run_length(run_length: int) -> float:
     rng, profile = np.random.default_rng(0), streams.profile()
     edge = 1 - profile.head.calibrated.accuracy + 0.01
     total = alarms = 0
-    for _ in range(30):
+    for _ in range(20):
         detector = ErrorDetector(profile, run_length=run_length)
         found = detector.add((rng.random(600) < edge).astype(int), np.zeros(600))
         total += found.alarmed_at or 600

@@ -24,7 +24,7 @@ def _run_length(run_length: int) -> float:
     profile = fit({"x": x}, {"y": y}, "y", "values", model=streams.MODEL)
     edge = np.minimum(profile.means + profile.band, 1)
     total = alarms = 0
-    for _ in range(40):
+    for _ in range(30):
         detector = DriftDetector(profile, run_length=run_length, block=1)
         detector.add(_bare(rng.random((10_000, 1)) < edge))
         total += detector.alarmed_at or 10_000
@@ -101,11 +101,11 @@ def test_more_of_one_class_is_drift_of_answers_and_not_of_inputs_unlike_the_refe
 
 def test_clean_requests_of_many_references_raise_no_alarm() -> None:
     rng = np.random.default_rng(0)
-    for seed in range(4):
+    for seed in range(3):
         profile = streams.profile(seed)
         known = streams.observed(streams.digits().images, profile)
         detector = DriftDetector(profile)
-        detector.add(streams.taken(known, rng.integers(0, len(known), 40_000)))
+        detector.add(streams.taken(known, rng.integers(0, len(known), 30_000)))
         assert not detector.drift.alarm
         assert detector.block == 1
 

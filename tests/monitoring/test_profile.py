@@ -1,6 +1,7 @@
 import json
 import struct
 import zlib
+from functools import cache
 
 import numpy as np
 import pytest
@@ -67,6 +68,7 @@ def test_means_and_bands_are_of_the_part_that_has_not_fitted_the_map() -> None:
     assert np.allclose(profile.band, 3.5 * deviation / 30 + 0.02 * np.maximum(2 * deviation, 0.05), atol=1e-5)
 
 
+@cache
 def _many_classes() -> Profile:
     chances = RNG.dirichlet(np.full(1000, 0.1), 400).astype(np.float32)
     inputs, labels = {"x": RNG.random((400, 4, 4, 3))}, RNG.integers(0, 1000, 400)
@@ -75,6 +77,7 @@ def _many_classes() -> Profile:
     return fit(inputs, outputs, "y", "probabilities", model="a" * 64, labels=labels, embedding=embedding, tap="e")
 
 
+@cache
 def _table(columns: int) -> Profile:
     x = np.where(RNG.random((400, columns)) < 0.05, np.nan, RNG.integers(0, 6, (400, columns)))
     return fit({"x": x}, {"y": RNG.normal(0, 1, (400, 1))}, "y", "values", model="a" * 64)
