@@ -7,6 +7,7 @@ honest request for drift.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from deploykit.artifacts.encryption import Vault
 from deploykit.artifacts.predictor import Predictor, open_session
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract, OutputMeaning
-from deploykit.core.errors import DeploykitError
+from deploykit.core.errors import CandidateError, DeploykitError
 from deploykit.core.security.keys import Key
 from deploykit.core.serial import from_plain, to_plain
 from deploykit.data.preprocess import Preprocess
@@ -32,6 +33,7 @@ from deploykit.sandbox.task import Report, Task
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_log = logging.getLogger("deploykit.monitoring")
 PROFILE = "golden/profile.dkp"
 _REFERENCE = "golden/reference.npz"
 _LABELS = "labels"
@@ -78,6 +80,7 @@ def write_profile(chosen: Exportable, manifest: Manifest, vault: Vault, folder: 
         "key": "" if vault.key is None else vault.key.text,
         "digest": manifest.model_digest,
     }
+    made = {"profile": "", "why": ""}
     try:
         made = shared().run(
             Task(
@@ -85,9 +88,14 @@ def write_profile(chosen: Exportable, manifest: Manifest, vault: Vault, folder: 
                 name="watching the measured model on the evaluation split", fresh=runtime.fresh_process,
             )
         )  # fmt: skip
+    except CandidateError as error:  # what was measured can be served all the same
+        made["why"] = str(error)
     finally:
         (folder / _REFERENCE).unlink(missing_ok=True)
     if not made["profile"]:
+        _log.warning(
+            "%s is exported without a profile, so its requests will not be watched: %s", chosen.name, made["why"]
+        )
         return ""
     vault.write(bytes.fromhex(made["profile"]), PROFILE)
     return PROFILE

@@ -51,7 +51,7 @@ class AccuracyEstimate(Plain):
 
     def __str__(self) -> str:
         if self.value is None or not self.valid:
-            return f"Accuracy: not valid ({self.why})."
+            return f"No valid estimate of accuracy: {self.why}."
         return (
             f"Accuracy is estimated at {100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}] over "
             f"{self.requests:,} requests; it was {100 * self.reference:.1f} % on the reference."

@@ -18,6 +18,8 @@ MOST_CLASSES, _SHARED = 32, 8
 #: Most values of an answer that are watched one by one.
 MOST_ANSWERS = 16
 _TINY = 1e-7
+#: What infinite scores count as.
+_FAR = 1e4
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def coordinates(read: Answered, array: NDArray[Any]) -> NDArray[Any]:
     """What stands in for an embedding where there is none: logits less their mean, roots of probabilities, values."""
     import numpy as np
 
-    flat = array.reshape(len(array), -1).astype(np.float32)
+    flat = np.nan_to_num(array.reshape(len(array), -1).astype(np.float32), posinf=_FAR, neginf=-_FAR)
     if read.kind == "scores":
         flat -= flat.mean(axis=1, keepdims=True)
     if read.kind not in ("probabilities", "several"):

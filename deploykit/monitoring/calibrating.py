@@ -53,7 +53,7 @@ class Calibrated(Plain):
         found = _confidence(chances, self.temperature)
         if self.corrections:
             found += self._added[group_of[chances.argmax(axis=2)]]
-        sure: NDArray[Any] = np.clip(found.mean(axis=1), 0, 1)
+        sure: NDArray[Any] = np.clip(np.nan_to_num(found.mean(axis=1), nan=0.0), 0, 1)
         return sure
 
     @cached_property
@@ -94,9 +94,9 @@ def calibrate(chances: NDArray[Any], labels: NDArray[Any], group_of: NDArray[Any
     import numpy as np
 
     flat = chances.reshape(-1, chances.shape[2]).astype(np.float64)
-    given = labels.ravel().astype(np.int64)
-    good = (given >= 0) & (given < flat.shape[1])
-    flat, given = flat[good], given[good]
+    whole = labels.ravel()
+    good = np.isfinite(flat).all(axis=1) & (whole >= 0) & (whole < flat.shape[1])
+    flat, given = flat[good], whole[good].astype(np.int64)
     if not len(given):
         return Calibrated()
     logs = np.log(np.maximum(flat, _TINY))
@@ -140,9 +140,12 @@ def calibrate_values(values: NDArray[Any], labels: NDArray[Any]) -> Calibrated:
     import numpy as np
 
     errors = np.abs(values.reshape(len(values), -1).astype(np.float64) - labels.reshape(len(labels), -1))
+    errors = errors[np.isfinite(errors).all(axis=1)]
+    if not len(errors):
+        return Calibrated()
     single = errors.mean(axis=1)
     typical = tuple(float(q) for q in np.quantile(single, [0.5, 0.9]))
     return Calibrated(
-        len(labels), absolute_error=float(errors.mean()), squared_error=float((errors**2).mean()),
+        len(errors), absolute_error=float(errors.mean()), squared_error=float((errors**2).mean()),
         typical_errors=typical,
     )  # fmt: skip

@@ -77,7 +77,7 @@ def fit(
         raise DeploykitError(
             f"A profile needs {FEWEST} examples, got {count}.", remedy="give more held-out examples to the data."
         )
-    usable = {n: a for n, a in inputs.items() if a.dtype.kind in "biufOSU" and a.ndim}
+    usable = {n: a for n, a in inputs.items() if a.dtype.kind in "biufOSU" and a.ndim and a.size}
     if not usable:
         raise DeploykitError("No input can be watched: none has numbers or text.")
     answered, chances = _answered(outputs.get(scored), scored, kind, class_axis, threshold)
@@ -115,7 +115,7 @@ def _calibrated(
 ) -> Calibrated:
     import numpy as np
 
-    if labels is None or output is None:
+    if labels is None or output is None or labels.dtype.kind not in "biuf":
         return Calibrated()
     if answered.single and chances is not None and labels.size == chances.shape[0] * chances.shape[1]:
         return calibrate(chances, labels, answered.group_of)
@@ -293,7 +293,7 @@ def _whitened(place: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     import numpy as np
 
     values = np.where(np.isfinite(place), place, np.nan).astype(np.float64)
-    center = np.nan_to_num(np.nanmean(values, axis=0))
+    center = np.nansum(values, axis=0) / np.maximum(np.isfinite(values).sum(axis=0), 1)
     off = np.nan_to_num(values - center)
     count, wide = off.shape
     covariance = off.T @ off / max(count - 1, 1)

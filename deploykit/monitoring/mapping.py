@@ -96,7 +96,8 @@ def mapped(head: Head, arrays: Mapping[str, NDArray[Any]], turns: NDArray[Any], 
         groups += _both(ranks(values, knots[at : at + values.shape[1]]))
     if raw.projected is not None:
         groups.append((1 + np.cos(raw.projected + turns)) * np.float32(0.5))
-    return np.concatenate(groups, axis=1, dtype=np.float32)
+    # A number that is missing says nothing, and must not end up in sums that are kept.
+    return np.nan_to_num(np.concatenate(groups, axis=1, dtype=np.float32), copy=False, nan=0.5)
 
 
 def _both(ranked: NDArray[Any], *, scale: bool = True) -> list[NDArray[Any]]:

@@ -181,13 +181,16 @@ class Profile:
         Raises:
             DeploykitError: An input or output that is watched is missing, or has another size.
         """
-        raw = self.measure(inputs, outputs, embedding)
-        chances = raw.chances if self.head.answered.single else None
-        return Observed(
-            self.map(raw),
-            self.rarity(raw),
-            None if chances is None else self.head.calibrated.confidence(chances, self.head.answered.group_of),
-        )
+        import numpy as np
+
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # clients send what they like
+            raw = self.measure(inputs, outputs, embedding)
+            chances = raw.chances if self.head.answered.single else None
+            return Observed(
+                self.map(raw),
+                self.rarity(raw),
+                None if chances is None else self.head.calibrated.confidence(chances, self.head.answered.group_of),
+            )
 
     def measure(
         self, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]], embedding: Any = None

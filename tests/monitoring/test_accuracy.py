@@ -43,7 +43,7 @@ def test_it_is_not_valid_when_inputs_are_unlike_the_reference() -> None:
     assert truth < 0.4
     assert not found.valid
     assert found.why == "inputs are unlike the reference"
-    assert str(found) == "Accuracy: not valid (inputs are unlike the reference)."
+    assert str(found) == "No valid estimate of accuracy: inputs are unlike the reference."
 
 
 def test_without_labels_or_with_few_requests_there_is_no_estimate() -> None:

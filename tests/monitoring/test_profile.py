@@ -223,3 +223,32 @@ def test_requests_that_do_not_fit_are_named() -> None:
             profile.observe(*arguments)
     with pytest.raises(DeploykitError, match="needs 40 examples, got 2"):
         fit(inputs, outputs, "class", "probabilities", model="a" * 64)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, 3e38])
+def test_numbers_that_are_none_never_get_into_what_is_kept(broken: float) -> None:
+    """One request with them would otherwise make all sums that follow useless."""
+    profile, images = streams.profile(), streams.digits().images[:3].copy()
+    inputs, outputs, embedding = streams.answered(images)
+    for array in (inputs["image"], outputs["class"], embedding):
+        array[1] = broken
+    found = profile.observe(inputs, outputs, embedding)
+    assert np.isfinite(found.features).all()
+    assert ((found.features >= 0) & (found.features <= 1)).all()
+    assert np.isfinite(found.confidence).all()  # type: ignore[arg-type]
+    assert found.rarity[1] == pytest.approx(1 / 901)
+
+
+@pytest.mark.parametrize("part", ["x", "y", "labels"])
+def test_a_reference_with_numbers_that_are_none_gives_a_profile_that_can_be_read(part: str) -> None:
+    arrays = {
+        "x": RNG.random((200, 6, 6)),
+        "y": RNG.dirichlet(np.ones(3), 200),
+        "labels": RNG.integers(0, 3, 200) * 1.0,
+    }
+    arrays[part][::7] = np.nan
+    profile = fit(
+        {"x": arrays["x"]}, {"y": arrays["y"]}, "y", "probabilities", model="a" * 64, labels=arrays["labels"]
+    )  # fmt: skip
+    assert Profile.from_bytes(profile.to_bytes()).head == profile.head
+    assert profile.head.calibrated.examples == (200 if part == "x" else 171)
