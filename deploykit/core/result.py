@@ -245,6 +245,10 @@ class Measurement(Plain):
         found = {name: why for name, judged in self.others.items() if (why := judged.ruined(max_error, min_agreement))}
         return "; ".join(f"output {name!r} {why}" for name, why in found.items())
 
+    def scored(self, metric: str) -> Score | None:
+        """The score of a metric; None if it was not measured."""
+        return next((score for score in self.scores if score.metric == metric), None)
+
     @property
     def changed(self) -> int:
         """How many answers differ from the original's."""

@@ -41,7 +41,7 @@ def sentences(
     if measurement is None:
         return lines
     lines += _quality(measurement, relative=relative)
-    lines += _others(measurement)
+    lines += [*_others(measurement), *_attacked(measurement)]
     if measurement.latency is not None:
         lines += _speed(row, measurement.latency, str(verdict), home)
     for finding in measurement.findings:
@@ -102,6 +102,23 @@ def _others(measurement: Measurement) -> list[str]:
             f"{'s' if measurement.batch != 1 else ''} at once, as it runs."
         )
     return lines
+
+
+def _attacked(measurement: Measurement) -> list[str]:
+    """Accuracy on inputs that were changed on purpose."""
+    robust = measurement.scored("robust_accuracy")
+    if robust is None:
+        return []
+    square, transferred = (measurement.scored(f"accuracy_under_{name}") for name in ("square", "pgd"))
+    parts = [
+        f"{numbers.score(score.value, relative=False)} % {words}"
+        for score, words in ((transferred, "on those made against the original (PGD)"), (square, "after Square's"))
+        if score is not None
+    ]
+    return [
+        f"Robust accuracy {numbers.score(robust.value, relative=False)} % on {robust.examples:,} examples that were "
+        f"attacked, change {numbers.points(robust.change)} pp (paired, 95 % interval): {', '.join(parts)}."
+    ]
 
 
 def _speed(row: Result, latency: Latency, said: str, home: Target | None) -> list[str]:

@@ -136,7 +136,7 @@ def page(report: Swept, goal: Goal, best: Picked | None, draw: Draw) -> str:
         draw: Makes the chart for that goal.
     """
     title = html.escape(f"{report.model.name}: deployment report")
-    style = f"{table.CSS}{CSS}{labels(table.headers(report.metric, relative=report.relative))}"
+    style = f"{table.CSS}{CSS}{labels(table.headers(report.metric, report.rows, relative=report.relative))}"
     return "".join(
         [
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',

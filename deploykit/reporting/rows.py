@@ -10,7 +10,7 @@ from deploykit.choosing.goals import Goal
 from deploykit.choosing.pareto import competing, front
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
-from deploykit.core.result import Interval, Judged, Latency, Result, Score
+from deploykit.core.result import Interval, Judged, Latency, Measurement, Result, Score
 from deploykit.reporting import speed
 from deploykit.reporting.effects import packed_bytes
 from deploykit.reporting.places import place
@@ -118,6 +118,7 @@ def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:
         "flips": measurement.changed if measurement else None,
         "output_error": _worst(measurement.others, "error") if measurement else None,
         "output_agreement": _least(measurement.others, "agreement") if measurement else None,
+        **_under_attack(measurement),
         "batch_dependent": measurement.batch_dependent if measurement else None,
         "seconds": measurement.seconds_taken if measurement else None,
         "same_as": row.same_as,
@@ -126,6 +127,15 @@ def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:
         "remedy": failure.remedy if failure else "",
         "log": failure.log if failure else "",
     }
+
+
+def _under_attack(measurement: Measurement | None) -> dict[str, Any]:
+    """Accuracies on inputs that were changed on purpose; None where none were."""
+    names = ("robust_accuracy", "accuracy_under_pgd", "accuracy_under_square")
+    found = {name: measurement.scored(name) if measurement else None for name in names}
+    robust = found["robust_accuracy"]
+    values = {name: score.value if score else None for name, score in found.items()}
+    return {**values, **_interval("robust_change", robust.change if robust else None)}
 
 
 def _worst(others: Mapping[str, Judged], name: str) -> float | None:

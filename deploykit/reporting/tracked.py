@@ -22,6 +22,7 @@ _NUMBERS = (
     "change", "change_low", "change_high", "drop", "drop_low", "drop_high", "confirmed_change", "p50_ms", "p50_ms_low",
     "p50_ms_high", "p90_ms", "p99_ms", "cpu_ms", "speedup", "speedup_low", "speedup_high", "size_bytes",
     "compressed_bytes", "peak_memory_bytes", "flips", "output_error", "output_agreement",
+    "robust_accuracy", "accuracy_under_pgd", "accuracy_under_square",
 )  # fmt: skip
 _KEY_DIGITS = 12
 

@@ -15,12 +15,14 @@ from deploykit.choosing.pareto import dominating
 from deploykit.core.candidate import Target
 from deploykit.core.errors import DeploykitError
 from deploykit.engines._contract import Running
+from deploykit.measuring.attacks import Attacked
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.metrics._choose import MetricLike
 from deploykit.planning.finished import Built, reported
 from deploykit.planning.planned import Planned
 from deploykit.planning.steps import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sweeping.attacks import Attacks
 from deploykit.sweeping.scoring import Judge
 from deploykit.sweeping.state import State
 from deploykit.sweeping.workshop import Workshop
@@ -66,6 +68,7 @@ class Evaluator:
         racing: When candidates are stopped early.
         pause: Returns when work may continue; raises `Cancelled`.
         timed: Whether latency is measured afterwards: no row is final before.
+        attacks: Attacks each candidate that is evaluated; None: none is attacked.
 
     Attributes:
         judge: Scores outputs; None until the first candidate, which must be the baseline, is evaluated.
@@ -81,9 +84,13 @@ class Evaluator:
         pause: Callable[[], None],
         *,
         timed: bool,
+        attacks: Attacks | None = None,
     ) -> None:
         self._workshop = workshop
         self._timed = timed
+        self._attacks = attacks
+        #: What attacks found, by their keys.
+        self._attacked: dict[str, Attacked | DeploykitError] = {}
         self._running = running
         self._state = state
         self._metric = metric
@@ -208,8 +215,35 @@ class Evaluator:
                 self._state.durations.begin(self._unit(planned))
             return False
         self._count(self._unit(planned), None)
-        self._score(planned, key, record)
+        attacked: Attacked | DeploykitError | None = None
+        if self._attacks is not None and not isinstance(record, DeploykitError) and not record.get("stopped"):
+            attacked = self._attack(planned, built, key, self._attacks)
+            if attacked is None:
+                return False
+        self._score(planned, key, record, None if isinstance(attacked, DeploykitError) else attacked)
         return True
+
+    def _attack(
+        self, planned: Planned, built: Built, evaluation: str, attacks: Attacks
+    ) -> Attacked | DeploykitError | None:
+        """What attacks on a candidate have found, or why they failed; None while they are to be done."""
+        attacks.check()
+        if attacks.made is None:
+            if attacks.made_key not in self._started and self._room():
+                self._started.add(attacks.made_key)
+                self._fly("attacks", attacks.made_key, "attacking the original model", attacks.start_making())
+            return None
+        key = attacks.key(evaluation)
+        found = self._attacked.get(key) or attacks.found(key)
+        if found is None and key not in self._started and self._room():
+            self._started.add(key)
+            future = attacks.start(built, planned.opened_as, planned.candidate.target, key)
+            self._fly("attack", key, f"attacking {planned.label}", future)
+        return found
+
+    def _fly(self, kind: str, key: str, words: str, future: Future[dict[str, Any]]) -> None:
+        self._flying[future] = _Work(kind, key, words, time.monotonic())
+        self._state.say("accuracy", words)
 
     def _source(self, planned: Planned) -> Built | None:
         """What the candidate's runtime opens, None while it is being built or when it cannot be."""
@@ -282,12 +316,18 @@ class Evaluator:
             self._keep_step(work.step, self._workshop.finish_step(work.step, future))
             self._count(work.key, seconds)
             self._state.say("build", f"built: {work.words}" if work.step else "ran the original model")
+        elif self._attacks is not None and work.kind == "attacks":
+            self._attacks.finish_making(future)
+        elif self._attacks is not None and work.kind == "attack":
+            self._attacked[work.key] = self._attacks.finish(work.key, future)
         else:
             self._evaluated[work.key] = self._workshop.finish_evaluation(work.key, future)
             self._count(work.unit, seconds)
             self._state.say("accuracy", work.words)
 
-    def _score(self, planned: Planned, key: str, record: dict[str, Any] | DeploykitError) -> None:
+    def _score(
+        self, planned: Planned, key: str, record: dict[str, Any] | DeploykitError, attacked: Attacked | None = None
+    ) -> None:
         if isinstance(record, DeploykitError):
             self._state.failed(planned.key, record, "accuracy")
             return
@@ -305,7 +345,7 @@ class Evaluator:
             self._state.stopped(planned.key, built, self.judge.stopped(found), seconds, self._why(found))
             return
         try:
-            scored = self.judge.judge(key, record, converted=not planned.candidate.recipe.steps)
+            scored = self.judge.judge(key, record, converted=not planned.candidate.recipe.steps, attacked=attacked)
             self._state.scored(planned.key, built, scored, seconds, final=not self._timed)
         except DeploykitError as error:
             self._state.failed(planned.key, error, "accuracy")

@@ -9,10 +9,11 @@ from deploykit.core.errors import CandidateError
 from deploykit.core.result import Interval, Judged, Score
 from deploykit.measuring.accuracy import extra_metrics, score
 from deploykit.measuring.answers import answers, are_classes, read_as
+from deploykit.measuring.attacks import Attacked
 from deploykit.measuring.proving import TOLERANCE, gap
 from deploykit.measuring.racing import ERROR, Race, Stopped
 from deploykit.metrics._choose import Custom, MetricLike, choose
-from deploykit.metrics._contract import METRICS
+from deploykit.metrics._contract import METRICS, Metric
 from deploykit.sweeping.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _MOST_FLIPS = 1000
 #: Error of an output that is not scored, relative to its spread, that is rounding.
 _SAME_ERROR = 2e-3
+#: Accuracies under attack, by what has them of `Attacked`.
+UNDER_ATTACK = {"robust_accuracy": "both", "accuracy_under_pgd": "transferred", "accuracy_under_square": "square"}
 #: The baseline's change against itself: known, not estimated.
 _NONE = Interval(0.0, 0.0, 0.0)
 
@@ -44,6 +47,26 @@ class Scored:
     same_function: bool = False
 
 
+class _Hits(Metric):
+    """Hits and misses that are known already."""
+
+    binary = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # type: ignore[misc]  # one class for all accuracies under attack
+        self.label = name.replace("_", " ")  # type: ignore[misc]
+
+    def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
+        """They are not made of outputs."""
+        del outputs, truth
+        return "comes from attacks"
+
+    def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
+        """The hits themselves."""
+        del truth
+        return outputs
+
+
 class Judge:
     """Scores outputs against labels and the original's outputs.
 
@@ -61,6 +84,7 @@ class Judge:
         self._workshop = workshop
         self._contract = workshop.contract
         self._baseline_key = baseline_key
+        self._attacked: Attacked | None = None
         self._original = {s: self._load(baseline_key, s) for s in ("evaluation", "test")}
         self._read = {s: read_as(o, self._contract) if len(o) else o for s, o in self._original.items()}
         outputs, labels, kind = self._read["evaluation"], workshop.data.labels(), self._contract.scored.kind
@@ -68,7 +92,9 @@ class Judge:
         self.metric = choose(metric, outputs, labels, kind)
         self.metrics = [self.metric, *extra_metrics(self.metric, outputs, labels, kind)]
 
-    def judge(self, key: str, record: dict[str, Any], *, converted: bool = False) -> Scored:
+    def judge(
+        self, key: str, record: dict[str, Any], *, converted: bool = False, attacked: Attacked | None = None
+    ) -> Scored:
         """Scores of an evaluation.
 
         Args:
@@ -76,6 +102,7 @@ class Judge:
             record: What it found.
             converted: Whether nothing was done to the model but conversions: when its answers are the original's to
                 rounding it is the original, and no data are needed to say so.
+            attacked: What attacks have found; those on the original are judged first.
 
         Raises:
             CandidateError: Outputs are NaN, or of another shape than the original's.
@@ -90,6 +117,8 @@ class Judge:
             )
         _check_numbers(outputs, "this candidate")
         scores = tuple(self._score(metric, outputs, "evaluation") for metric in self.metrics)
+        if attacked is not None:
+            scores += self._under_attack(attacked, original=key == self._baseline_key)
         others = {name: Judged.from_json(found) for name, found in record.get("others", {}).items()}
         test = self._load(key, "test") if len(self._original["test"]) else None
         confirmation = self._score(self.metric, test, "test") if test is not None else None
@@ -103,6 +132,19 @@ class Judge:
             scores, confirmation, tuple(flips[:_MOST_FLIPS]), len(flips), key, others, int(record.get("batch", 0)),
             bool(record.get("batch_dependent")), same,
         )  # fmt: skip
+
+    def _under_attack(self, attacked: Attacked, *, original: bool) -> tuple[Score, ...]:
+        """Accuracies under attack, paired with the original's."""
+        import numpy as np
+
+        self._attacked = attacked if original else self._attacked
+        found = []
+        for metric, name in UNDER_ATTACK.items():
+            values = np.array(getattr(attacked, name), np.float64)
+            if self._attacked is not None and len(values):
+                before = np.array(getattr(self._attacked, name), np.float64)
+                found.append(score(_Hits(metric), values, before))
+        return tuple(found)
 
     def race(self, max_drop: float, rival: str = "", rival_drop: float = 1.0) -> Race | None:
         """The loss at which a candidate is stopped; None when the metric knows more than hits and misses.

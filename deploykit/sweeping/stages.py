@@ -33,6 +33,7 @@ from deploykit.planning.steps import BuildStep, tools
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import warm_groups
 from deploykit.storage.store import Store
+from deploykit.sweeping.attacks import Attacks
 from deploykit.sweeping.background import wait_turn
 from deploykit.sweeping.evaluator import Evaluator, Racing
 from deploykit.sweeping.layerwise import Pass, PassState
@@ -128,11 +129,15 @@ class Stages:
         racing = Racing(self._settings.stops_above, self._settings.cost)
         self._evaluator = Evaluator(
             self._workshop, running, context.state, self._options["metric"], racing, context.pause,
-            timed=bool(self._options["launches"]),
+            timed=bool(self._options["launches"]), attacks=self._attacks(running),
         )  # fmt: skip
         self._baseline = next(c for c in self._plan.candidates if c.key == self._plan.baseline)
         self._planned: dict[str, Planned] = {}
         self._last = False
+
+    def _attacks(self, running: Running) -> Attacks | None:
+        count, strength = self._options["attacks"], self._options["strength"]
+        return Attacks(self._workshop, running, count, strength, self._options["seed"]) if count else None
 
     def run(self) -> None:
         """All stages.

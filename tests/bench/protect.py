@@ -1,7 +1,7 @@
 """What protecting an artifact costs, and whether it holds: ``python tests/bench/protect.py [PART …]``.
 
-Parts: ``encrypt``, ``watermark`` (minutes). Without any, all of them. Each line has the figure, the target beside it,
-and whether it is met.
+Parts: ``encrypt``, ``watermark`` (minutes), ``robustness``. Without any, all of them. Each line has the figure, the
+target beside it, and whether it is met.
 """
 
 from __future__ import annotations
@@ -127,13 +127,39 @@ def watermark() -> Iterator[Line]:
         yield f"{_WRONG} wrong keys: P(p <= {alpha:g})", f"{share:.4f}", f"<= {most:.4f} (3 sd)", share <= most
 
 
+def robustness() -> Iterator[Line]:
+    """The row of attacks for the tutorial's model and its int8."""
+    import deploykit as dk
+
+    root = Path(__file__).parents[2] / "notebooks"
+    model = dk.load(root / "models" / "fashion_cnn.onnx")
+    data = dk.Dataset.from_npz(
+        root / "data" / "fashion-mnist.npz", preprocess=dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1))
+    )
+    space = dk.Space([dk.Recipe(()), dk.Recipe((dk.Step("quantize_static"),))], [dk.Target("onnxruntime")])
+    with tempfile.TemporaryDirectory() as store:
+        report = dk.sweep(model, data, space, store=store, launches=0, attacks=100, strength=0.05)
+        for row in report.rows:
+            both, pgd, square = (
+                row.measurement.scored(name).value
+                for name in ("robust_accuracy", "accuracy_under_pgd", "accuracy_under_square")
+            )
+            shown = f"{100 * pgd:.0f} % PGD, {100 * square:.0f} % Square"
+            yield (
+                f"{row.label}: {shown}; worse of both",
+                f"{100 * both:.0f} %",
+                "<= each of both",
+                both <= min(pgd, square),
+            )
+
+
 def _accuracy(built: Any) -> float:
     split = built.item.data.splits["evaluation"]
     answers = built.predict(next(iter(split.inputs.values())))["class"].argmax(-1)
     return float((answers == split.labels).mean())
 
 
-PARTS: dict[str, Callable[[], Iterator[Line]]] = {"encrypt": encrypt, "watermark": watermark}
+PARTS: dict[str, Callable[[], Iterator[Line]]] = {"encrypt": encrypt, "watermark": watermark, "robustness": robustness}
 
 
 def main(parts: list[str]) -> int:

@@ -144,6 +144,24 @@ class TimingOptions(TypedDict, total=False):
     ]  # fmt: skip
 
 
+class RobustnessOptions(TypedDict, total=False):
+    """Whether candidates are attacked."""
+
+    attacks: Annotated[
+        int,
+        option("int", 0, "Examples to attack: changed by little on purpose, to see what it does to robustness.",
+                label="Examples to attack", metavar="N", minimum=0, special=(0, "no attacks"), panel=True,
+                hint="Takes 200 questions for each example and candidate.",
+                more="Each row gets the accuracy on examples made against the original by 20 steps of PGD, after the "
+                "Square attack on the candidate itself (200 questions an example), and under the worse of both."),
+    ]  # fmt: skip
+    strength: Annotated[
+        float,
+        option("float", 0.03, "Largest change of an input value by attacks, as a share of the range of all values.",
+                label="Largest change", metavar="E", minimum=0, maximum=1, under="attacks", panel=True),
+    ]  # fmt: skip
+
+
 class SearchOptions(TypedDict, total=False):
     """Which candidates are tried."""
 
@@ -213,6 +231,13 @@ class SensitivityOptions(ScoringOptions, SeedOptions, ProcessOptions, SignatureO
 
 
 class SweepOptions(
-    ScoringOptions, SeedOptions, ProcessOptions, TimingOptions, SearchOptions, SignatureOptions, total=False
+    ScoringOptions,
+    SeedOptions,
+    ProcessOptions,
+    TimingOptions,
+    RobustnessOptions,
+    SearchOptions,
+    SignatureOptions,
+    total=False,
 ):
     """Options of ``dk.sweep``, ``dk.start_sweep`` and ``dk.plan``."""

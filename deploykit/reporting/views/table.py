@@ -38,7 +38,18 @@ _RELATIVE_HEADERS = {"{metric}, %": "{metric}", "Change, pp": "Change, %"}
 
 def cells(rows: Sequence[Result], *, relative: bool) -> list[list[str]]:
     """The cells of all rows that are not failed; badges are part of the candidate's cell."""
-    return [_cells(row, relative=relative) for row in rows]
+    more = attacked(rows)
+    return [[*_cells(row, relative=relative), *([_robust(row)] if more else [])] for row in rows]
+
+
+def attacked(rows: Iterable[Result]) -> bool:
+    """Whether candidates were attacked, which takes a column more."""
+    return any(row.measurement is not None and row.measurement.scored("robust_accuracy") for row in rows)
+
+
+def _robust(row: Result) -> str:
+    score = row.measurement.scored("robust_accuracy") if row.measurement else None
+    return DASH if score is None else numbers.score(score.value, relative=False)
 
 
 def _cells(row: Result, *, relative: bool) -> list[str]:
@@ -76,9 +87,10 @@ def _cells(row: Result, *, relative: bool) -> list[str]:
     ]
 
 
-def headers(metric: str, *, relative: bool) -> list[str]:
-    """Column titles."""
+def headers(metric: str, rows: Iterable[Result] = (), *, relative: bool) -> list[str]:
+    """Column titles of a table of these rows."""
     titles = [_RELATIVE_HEADERS.get(h, h) if relative else h for h in _HEADERS]
+    titles += ["Robust, %"] if attacked(rows) else []
     return [t.format(metric=metric.replace("_", " ").capitalize() or "Metric") for t in titles]
 
 
@@ -97,7 +109,7 @@ def text_table(rows: Sequence[Result], metric: str, *, relative: bool, best: str
     good, failed = ordered(rows)
     marks = ["* " if r.key == best else "  " for r in good]
     body = [[mark + c[0], *c[1:]] for mark, c in zip(marks, cells(good, relative=relative), strict=True)]
-    table = [headers(metric, relative=relative), *body]
+    table = [headers(metric, good, relative=relative), *body]
     lines = aligned(table, words=range(TEXT_COLUMNS))
     for row in failed:
         assert row.failure is not None
@@ -169,7 +181,7 @@ def html_table(
             f'<tr><td>{html.escape(row.label)} <span class="dk-badge">failed</span></td><td>{where}</td>'
             f'<td class="dk-cause" colspan="{len(_HEADERS) - 2}">{html.escape(said)}</td></tr>'
         )
-    return framed(headers(metric, relative=relative), body, "Candidates", numeric)
+    return framed(headers(metric, good, relative=relative), body, "Candidates", numeric)
 
 
 def numeric(column: int) -> str:
