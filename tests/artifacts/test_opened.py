@@ -82,7 +82,8 @@ def test_everything_that_reads_an_artifact_goes_through_it(artifact, tmp_path, m
         found = plane.infer(plane.batch(raw))
     wanted = np.load(elsewhere / "golden" / "outputs.npz")
     np.testing.assert_array_equal(found["probabilities"], wanted["probabilities"])
-    assert opened == [artifact.path] * 4
+    assert set(opened) == {artifact.path}
+    assert len(opened) >= 4  # a server that watches may read its reference meanwhile
 
 
 def _named(tree):
