@@ -53,7 +53,10 @@ class Calibrated(Plain):
         found = _confidence(chances, self.temperature)
         if self.corrections:
             found += self._added[group_of[chances.argmax(axis=2)]]
-        sure: NDArray[Any] = np.clip(np.nan_to_num(found.mean(axis=1), nan=0.0), 0, 1)
+        sure: NDArray[Any] = found.mean(axis=1)
+        if not np.isfinite(sure.sum()):
+            sure = np.nan_to_num(sure, nan=0.0)
+        sure = np.minimum(np.maximum(sure, 0), 1)
         return sure
 
     @cached_property

@@ -97,7 +97,8 @@ def mapped(head: Head, arrays: Mapping[str, NDArray[Any]], turns: NDArray[Any], 
     if raw.projected is not None:
         groups.append((1 + np.cos(raw.projected + turns)) * np.float32(0.5))
     # A number that is missing says nothing, and must not end up in sums that are kept.
-    return np.nan_to_num(np.concatenate(groups, axis=1, dtype=np.float32), copy=False, nan=0.5)
+    found = np.concatenate(groups, axis=1, dtype=np.float32)
+    return found if np.isfinite(found.sum()) else np.nan_to_num(found, copy=False, nan=0.5)
 
 
 def _both(ranked: NDArray[Any], *, scale: bool = True) -> list[NDArray[Any]]:
