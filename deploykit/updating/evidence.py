@@ -19,8 +19,10 @@ from deploykit.core.errors import SettingError
 from deploykit.core.serial import Plain
 
 TrialVerdict = Literal["promote", "reject", "undecided"]
-#: Stakes, as shares of the smallest one with which an outcome could take all
-_STAKES = (0.95, 0.8, 0.65, *(0.5**k for k in range(1, 13)))
+#: Stakes, as shares of the smallest one with which an outcome could take all. Few, since each one that is mixed in costs
+#: evidence. A mean far below its limit deserves a large one; above a small limit there is room for means far beyond.
+_BELOW = (0.95, 0.75, 0.5, 0.25, 0.1)
+_ABOVE = (0.5, 0.25, 0.12, 0.06, 0.03, 0.015)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class TrialEvidence(Plain):
         most = 1 / -min(gains.values())  # with which the worst outcome would take all
         logs = [
             sum(count * math.log1p(stake * most * gains[kind]) for kind, count in self.counts.items() if count)
-            for stake in _STAKES
+            for stake in (_ABOVE if sign > 0 else _BELOW)
         ]
         top = max(logs)
         return top + math.log(sum(math.exp(one - top) for one in logs) / len(logs))
