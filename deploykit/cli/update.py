@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from typing import Any
 
@@ -67,7 +68,10 @@ def run(options: argparse.Namespace) -> None:
     while options.watch:
         note(options, str(state))
         time.sleep(options.watch)
-        state = dk.update(options.folder, alarm=alarm, **given)
+        try:
+            state = dk.update(options.folder, alarm=alarm, **given)
+        except dk.DeploykitError as error:  # such as a server that is being restarted: the next look may find it well
+            print(f"deploykit: {error}", file=sys.stderr, flush=True)
     show(options, state, state.to_json())
 
 

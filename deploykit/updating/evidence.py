@@ -19,8 +19,9 @@ from deploykit.core.errors import SettingError
 from deploykit.core.serial import Plain
 
 TrialVerdict = Literal["promote", "reject", "undecided"]
-#: Stakes, as shares of the smallest one with which an outcome could take all. Few, since each one that is mixed in costs
-#: evidence. A mean far below its limit deserves a large one; above a small limit there is room for means far beyond.
+#: Stakes, as shares of the smallest one with which an outcome could take all. Few, since each one that is mixed in
+#: costs evidence. A mean far below its limit deserves a large one; above a small limit there is room for means that are
+#: far beyond.
 _BELOW = (0.95, 0.75, 0.5, 0.25, 0.1)
 _ABOVE = (0.5, 0.25, 0.12, 0.06, 0.03, 0.015)
 

@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -204,14 +204,17 @@ class _Gate:
 
         files = [self.scratch / f"{name}.npy" for name in ("incumbent", "challenger")]
         tasks = [
-            evaluation_task(
-                side.path, side.format, side.target, self._folder(side), side.contract, {"evaluation": file},
-                imports=side.imports,
+            replace(
+                evaluation_task(
+                    side.path, side.format, side.target, self._folder(side), side.contract, {"evaluation": file},
+                    imports=side.imports,
+                ),
+                deadline_s=self.limits.timeout_s, memory_bytes=self.limits.memory_bytes,
             )
             for side, file in zip(self.sides, files, strict=True)
         ]  # fmt: skip
         for future in [self.running.submit(task) for task in tasks]:
-            future.result(self.limits.timeout_s)
+            future.result()
         raw = [np.load(file, allow_pickle=False) for file in files]
         read = [read_as(outputs, side.contract) for outputs, side in zip(raw, self.sides, strict=True)]
         if read[0].shape != read[1].shape:

@@ -138,12 +138,10 @@ def test_a_good_candidate_is_tried_and_promoted_and_a_bad_one_goes_back(desk, ve
         steps = until_it_ends("broken", 2, drawn, 0.5)
         assert steps[7:] == ["alarmed", "optimizing", "candidate", "shadow", "rolled_back", "watching"]
         assert (versions.serving, versions.pointer().loaded, server.models[0]["split"]["shadow"]) == (2, (2,), "")
-        assert until_it_ends("broken", 3, data, 0.05)[13:] == ["alarmed", "optimizing", "candidate", "rolled_back",
-                                                                  "watching"]  # fmt: skip
 
 
 @pytest.mark.long(seconds=8)
-def test_the_notebook_that_comes_with_it_recalibrates_and_builds_again(desk, tmp_path):
+def test_the_notebook_that_comes_with_it_calibrates_again(desk, tmp_path):
     """The incumbent is int8 static; its window makes another calibration."""
     model, data, _, _ = desk
     recipe = dk.Recipe((dk.Step("quantize_static"),))
@@ -153,12 +151,11 @@ def test_the_notebook_that_comes_with_it_recalibrates_and_builds_again(desk, tmp
     np.savez(tmp_path / "window.npz", input=np.random.default_rng(5).random((300, 1, 8, 8)).astype(np.float32) * 2)
     state = dk.update(
         versions, alarm=ALARM, model=model, data=data, window=tmp_path / "window.npz", max_drop=0.2, bake_seconds=0,
-        attempts=["recipe", "recalibrate"],
+        attempts=["recalibrate"],
     )  # fmt: skip
-    assert state.tried == {"recipe": "it made the incumbent's file again"}
     assert (state.step, versions.serving) == ("watching", 2)
     assert [step for _, step, _ in state.history] == [
-        "alarmed", "optimizing", "optimizing", "candidate", "promoted", "watching"
+        "alarmed", "optimizing", "candidate", "promoted", "watching"
     ]  # fmt: skip
     manifest = versions.artifact().manifest
     assert manifest.recipe.steps[0].technique == "quantize_static"
@@ -250,7 +247,7 @@ def test_a_loop_that_is_killed_leaves_the_incumbent_and_continues(desk, versions
     data.save(tmp_path / "data")
     arguments = [str(versions.folder), model.path, str(tmp_path / "data"), str(leaving(made["int8"], tmp_path)), "1"]
     row = UpdateRow(versions.folder)
-    for step in ("optimizing", "candidate", None):
+    for step in ("candidate", None):
         process = subprocess.Popen(
             [sys.executable, "-c", _LOOP, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ
         )
@@ -267,3 +264,17 @@ def test_a_loop_that_is_killed_leaves_the_incumbent_and_continues(desk, versions
         assert versions.serving in (1, 2)
     assert (row.read().step, versions.serving) == ("watching", 2)
     assert versions.artifact().digest == made["int8"].digest
+
+
+def test_a_candidate_that_is_worse_never_gets_requests(desk, versions, tmp_path):
+    """The artifact is there already, as after a crash: the gate refuses it, and what was served still is."""
+    model, data, made, _ = desk
+    work = versions.folder / "update" / "1-sweep"
+    work.mkdir(parents=True)
+    made_again = dk.Versions(tmp_path / "spare")
+    made_again.add(made["broken"])
+    made_again.path(1).rename(work / "artifact")
+    state = dk.update(versions, alarm=ALARM, model=model, data=data, attempts=["sweep"], max_drop=0.05)
+    assert [step for _, step, _ in state.history] == ["alarmed", "optimizing", "candidate", "rolled_back", "watching"]
+    assert state.tried["sweep"].startswith("REGRESSION: Accuracy 100.00 %")
+    assert (versions.serving, versions.pointer().loaded) == (1, (1,))
