@@ -12,7 +12,8 @@ a smaller network of which the targets were set.
   labels (margin one point).
 - rollback: how long `Server.rollback` takes while clients ask, and whether a request fails.
 - kills: the whole loop (notebook, gate, shadow, canary, promotion) with a real server and real requests, killed with
-  SIGKILL at random moments; afterwards the pointer must name complete versions, and no request may have failed.
+  SIGKILL after a random number of changes of its row and a random time; afterwards the pointer must name complete
+  versions, and no request may have failed.
 
 Each target stands beside its figure; the exit status is 1 if one is missed.
 """
@@ -42,6 +43,8 @@ from deploykit.updating import exact
 from deploykit.updating.row import UpdateRow
 
 ROOT = Path(__file__).parents[2]
+#: A kill comes after fewer changes of the row than this, and a random time.
+MOST_STEPS = 8
 #: Accuracy that a bad candidate loses.
 BAD = 0.032
 MARGIN, ALPHA, POWER = 0.01, 0.01, 0.9
@@ -293,13 +296,18 @@ def kills(folder: Path, count: int, longest_s: float) -> None:
         Clients(server, x[:500], 2, pause_s=0.002) as clients,
     ):
         arguments = [str(versions.folder), model.path, str(home / "data"), str(home / "again.ipynb"), server.url]
-        for _ in range(count):
+        for number in range(count):
             process = subprocess.Popen(
                 [sys.executable, "-c", _LOOP, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 env=os.environ,
             )  # fmt: skip
             process.stdout.readline()
-            time.sleep(rng.uniform(0, longest_s))
+            steps, until = rng.randrange(MOST_STEPS), time.monotonic() + longest_s
+            last = row.read()
+            while steps and time.monotonic() < until and process.poll() is None:
+                now = row.read()
+                steps, last = steps - (now != last), now
+            time.sleep(rng.uniform(0, rng.choice((0.02, 0.3, 2.0))))
             ended = process.poll()
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -308,6 +316,10 @@ def kills(folder: Path, count: int, longest_s: float) -> None:
             bad += list(broken(versions, row))
             step = row.read().step
             at[step] = at.get(step, 0) + 1
+            if number % 20 == 19:
+                print(
+                    f"  {number + 1} kills: {len(bad)} bad pointers, {len(clients.failed)} failed requests", flush=True
+                )
         promoted = len(versions.pointer().releases) - 1
     say(f"kill -9 at random, {count} times: bad pointers", str(len(bad)), "0", met=not bad)
     say(f"failed of {clients.asked:,} requests meanwhile", str(len(clients.failed)), "0", met=not clients.failed)
@@ -335,7 +347,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=200, help="comparisons of a model with itself")
     parser.add_argument("--streams", type=int, default=15, help="streams of a shadow")
     parser.add_argument("--kills", type=int, default=200, help="kills of the loop")
-    parser.add_argument("--longest", type=float, default=6.0, help="longest time until a kill, seconds")
+    parser.add_argument("--longest", type=float, default=15.0, help="longest wait for these changes, seconds")
     options: Any = parser.parse_args()
     parts = options.only.split(",")
     with tempfile.TemporaryDirectory(prefix="deploykit-gate-") as scratch:
