@@ -20,7 +20,10 @@ HELP = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("folder", metavar="FOLDER", help="the model's versions, see deploykit versions")
-    parser.add_argument("--alarm", metavar="FILE", help='JSON of an alarm: {"alarmed": true, "since": …}')
+    parser.add_argument(
+        "--alarm", metavar="URL|FILE",
+        help='a server whose monitor says so, or JSON of an alarm: {"alarmed": true, "since": …}',
+    )  # fmt: skip
     parser.add_argument("--alarmed", action="store_true", help="there is an alarm: yours")
     parser.add_argument("--model", metavar="MODEL", required=True, help="original model that the incumbent was made of")
     parser.add_argument("--window", metavar="FILE", help=".npz of recent inputs without labels, which only calibrate")

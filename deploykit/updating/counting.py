@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deploykit.core.errors import ServeError, SettingError
+from deploykit.serving.observing.monitor import monitor
 from deploykit.serving.server import Server
 
 #: Statuses of gRPC that are the server's fault, as all of HTTP from 500 on are.
@@ -85,12 +86,14 @@ def added(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
     return {kind: some.get(kind, 0) + others.get(kind, 0) for kind in {*some, *others}}
 
 
-def alarm_of(alarm: Any) -> dict[str, Any]:
+def alarm_of(alarm: Any, token: str = "") -> dict[str, Any]:
     """What an alarm says, {} for none.
 
     Args:
-        alarm: True or False, what an alarm says (``{"alarmed": True, "since": …}``), a JSON file of that, an object
-            with ``alarmed`` or ``to_json()``, or a function that gives one of these.
+        alarm: True or False, what an alarm says (``{"alarmed": True, "since": …}``), a JSON file of that, the address
+            of a server that watches itself, an object with ``alarmed`` (such as a `Monitor`) or ``to_json()``, or a
+            function that gives one of these.
+        token: A token with the scope ``metrics``, for a server that takes them.
 
     Raises:
         SettingError: It is none of these.
@@ -100,6 +103,9 @@ def alarm_of(alarm: Any) -> dict[str, Any]:
     from deploykit.core.files import read_small
     from deploykit.core.serial import parse, to_plain
 
+    if isinstance(alarm, str) and alarm.startswith(("http://", "https://")):
+        with monitor(alarm, token=token) as watched:
+            return alarm_of(watched)
     if isinstance(alarm, str | Path):
         if not Path(alarm).exists():
             return {}
@@ -108,14 +114,15 @@ def alarm_of(alarm: Any) -> dict[str, Any]:
         except ValueError as error:
             raise SettingError(f"The alarm in {alarm} is not JSON: {error}.") from error
     elif callable(alarm) and not hasattr(alarm, "alarmed"):
-        return alarm_of(alarm())
+        return alarm_of(alarm(), token)
     if alarm is None or isinstance(alarm, bool):
         return {"alarmed": True} if alarm else {}
-    if hasattr(alarm, "to_json"):
-        alarm = alarm.to_json()
-    elif not isinstance(alarm, Mapping) and hasattr(alarm, "alarmed"):
+    if not isinstance(alarm, Mapping) and hasattr(alarm, "alarmed"):
         said = alarm.alarmed
-        alarm = {"alarmed": bool(said() if callable(said) else said), "since": getattr(alarm, "since", None)}
+        known = {name: found for name in ("since", "text") if (found := getattr(alarm, name, None)) is not None}
+        alarm = {"alarmed": bool(said() if callable(said) else said), **known}
+    elif hasattr(alarm, "to_json"):
+        alarm = alarm.to_json()
     if not isinstance(alarm, Mapping) or not isinstance(alarm.get("alarmed"), bool):
         raise SettingError(
             f"Expected an alarm, got {type(alarm).__name__} without alarmed=True or False.",

@@ -99,7 +99,8 @@ class Loop:
     def _watching(self, state: UpdateState) -> UpdateState:
         if not self._alarm:
             return replace(state, handled="") if state.handled else state
-        if (identity := json_digest(self._alarm)) == state.handled:
+        # What it says changes as long as it lasts; since when it does not.
+        if (identity := json_digest(self._alarm.get("since", self._alarm))) == state.handled:
             return state
         began = UpdateState(run=state.run + 1, handled=identity, history=state.history)
         incumbent = self._versions.artifact().digest

@@ -65,8 +65,9 @@ def update(
 
     Args:
         folder: The model's versions, see `Versions`; one of them is served.
-        alarm: True or False, what an alarm says (``{"alarmed": True, "since": …}``), a JSON file of that, an object
-            with ``alarmed``, or a function that gives one of these.
+        alarm: A `Monitor`, or the address of a server that watches itself; True or False; what an alarm says
+            (``{"alarmed": True, "since": …}``), a JSON file of that, an object with ``alarmed``, or a function that
+            gives one of these.
         model: The original model that the incumbent was made of.
         data: Labeled data, a Dataset or a pair (x, y): what recipes are built with, and gates are decided on.
         window: Recent inputs without labels: an ``.npz`` with an array for each input.
@@ -135,7 +136,7 @@ def update(
         approve=approve, seed=seed,
     )  # fmt: skip
     with _alone(versions.folder):
-        return Loop(versions, terms, alarm_of(alarm)).run(allow)
+        return Loop(versions, terms, alarm_of(alarm, token)).run(allow)
 
 
 def _absolute(path: str | Path | None) -> Path | None:

@@ -57,6 +57,24 @@ class Monitor:
         """Alarms that last, the oldest first."""
         return self.status().alarms
 
+    @property
+    def alarmed(self) -> bool:
+        """Whether the model should be looked at again: its inputs have drifted, or it is wrong more often."""
+        return bool(self._reasons())
+
+    @property
+    def since(self) -> float | None:
+        """Since when that is so, in seconds since 1970; None if it is not."""
+        return min((alarm.since for alarm in self._reasons()), default=None)
+
+    @property
+    def text(self) -> str:
+        """Why, in words; "" if it is not."""
+        return " ".join(alarm.text for alarm in self._reasons())
+
+    def _reasons(self) -> list[Alarm]:
+        return [alarm for alarm in self.alarms if alarm.kind in ("drift", "accuracy")]
+
     def model(self, name: str = "", version: int | str = "") -> ModelStatus:
         """One version of a model.
 
