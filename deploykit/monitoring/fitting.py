@@ -14,7 +14,7 @@ from deploykit.monitoring.facts import facts_of
 from deploykit.monitoring.head import CATEGORIES, Head, Sketch
 from deploykit.monitoring.mapping import Measured, kept, mapped, phases, projections, vector
 from deploykit.monitoring.profile import MOST_BYTES, Profile
-from deploykit.monitoring.readings import Read, knots_of, measured, rows_of, sort_of, vocabulary_of
+from deploykit.monitoring.readings import Read, knots_of, measured, rows_of, sort_of, texture, vocabulary_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -165,7 +165,7 @@ def _fitted(
     }
     held = mapped(head, arrays, phases(sketch), raw)[~fitting]
     place = vector(head, arrays["knots"], raw)
-    center, whitening = _whitened(place[fitting])
+    center, whitening = _parted(place[fitting], head.of_inputs)
     arrays |= {"center": center, "whitening": whitening[np.tril_indices(len(center))]}
     arrays |= {n: np.rint(v * 65535).astype("<u2") for n, v in (("means", held.mean(0)), ("deviations", held.std(0)))}
     profile = Profile(head, {**arrays, "rarity": np.zeros(len(head.rarity_places), "<f4")})
@@ -186,9 +186,9 @@ def _raw(
         projected = source[:, kept(head.sketch)] @ projections(head.sketch, scales)
     read = [measured(r, inputs[r.name], words.get(f"vocabulary.{i}")) for i, r in enumerate(head.inputs)]
     output = outputs.get(answered.name)
-    return Measured(
-        read, output, probabilities(answered, output) if answered.scored and output is not None else None, projected
-    )
+    chances = probabilities(answered, output) if answered.scored and output is not None else None
+    textures = [texture(inputs[r.name]) if r.sort == "tensor" else None for r in head.inputs]
+    return Measured(read, output, chances, projected, textures)
 
 
 def _reads(
@@ -286,6 +286,26 @@ def _knots(raw: Measured, answered: Answered, fitting: NDArray[Any], count: int)
     elif raw.output is not None and answered.kind in ("values", "embedding"):
         values.append(raw.output.reshape(len(raw.output), -1)[:, :MOST_ANSWERS].astype(np.float32))
     return np.concatenate([knots_of(v[fitting], count) for v in values]).astype("<f4")
+
+
+def _parted(place: NDArray[Any], inputs: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """As `_whitened`, inputs and embedding apart, each in units of its distance's 95th percentile.
+
+    Together, an embedding that spreads far would hide inputs that are like nothing in the reference.
+    """
+    import numpy as np
+
+    whole = np.zeros((place.shape[1], place.shape[1]), "<f4")
+    centers = []
+    for part in (slice(0, inputs), slice(inputs, place.shape[1])):
+        if part.start == part.stop:
+            continue
+        center, factor = _whitened(place[:, part])
+        off = np.nan_to_num(place[:, part] - center) @ factor.T
+        typical = float(np.quantile((off**2).sum(axis=1), 0.95))
+        whole[part, part] = factor / np.sqrt(max(typical, 1e-12))
+        centers.append(center)
+    return np.concatenate(centers), whole
 
 
 def _whitened(place: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -100,9 +100,14 @@ class Head(Plain):
         return rows + (min(answered.width, MOST_ANSWERS) if answered.kind in ("values", "embedding") else 0)
 
     @property
+    def of_inputs(self) -> int:
+        """Numbers of inputs that the distance from the reference is taken of."""
+        return sum(4 if read.sort == "tensor" else 2 for read in self.inputs[:MOST_PAIRS])
+
+    @property
     def directions(self) -> int:
         """Numbers that the distance from the reference is taken of."""
-        return 2 * len(self.inputs[:MOST_PAIRS]) + self.sketch.features
+        return self.of_inputs + self.sketch.features
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

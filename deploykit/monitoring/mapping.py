@@ -27,12 +27,14 @@ class Measured:
         output: The scored output.
         chances: Probabilities, shape (requests, positions, classes); None where there are none.
         projected: The embedding's projections, shape (requests, features); None without.
+        textures: For each input that is a tensor, shape (requests, 2); None for others.
     """
 
     inputs: Sequence[NDArray[Any]]
     output: NDArray[Any] | None
     chances: NDArray[Any] | None
     projected: NDArray[Any] | None
+    textures: Sequence[NDArray[Any] | None]
 
 
 def kept(sketch: Sketch) -> NDArray[Any]:
@@ -134,15 +136,17 @@ def _present(group_of: NDArray[Any], count: int, there: NDArray[Any]) -> NDArray
 
 
 def vector(head: Head, knots: NDArray[Any], raw: Measured) -> NDArray[Any]:
-    """What the distance from the reference is taken of: two numbers for each of the first inputs, projections.
+    """What the distance from the reference is taken of: some numbers for each of the first inputs, then projections.
 
     Shape (requests, numbers), float32.
     """
     import numpy as np
 
     parts, at = [], 0
-    for read, values in zip(head.inputs[:MOST_PAIRS], raw.inputs, strict=False):
+    for read, values, texture in zip(head.inputs[:MOST_PAIRS], raw.inputs, raw.textures, strict=False):
         parts.append(_pair(read, values, knots[at : at + values.shape[1]]))
+        if texture is not None:
+            parts.append(texture)
         at += values.shape[1]
     if raw.projected is not None:
         parts.append(raw.projected)

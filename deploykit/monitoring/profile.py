@@ -33,7 +33,7 @@ from deploykit.monitoring.mapping import (
     vector,
 )
 from deploykit.monitoring.packing import pack, unpack
-from deploykit.monitoring.readings import measured
+from deploykit.monitoring.readings import measured, texture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -199,6 +199,7 @@ class Profile:
         import numpy as np
 
         head, found = self.head, []
+        textures: list[NDArray[Any] | None] = []
         for place, read in enumerate(head.inputs):
             if read.name not in inputs:
                 raise DeploykitError(f"Input {read.shown!r} is missing; the profile watches it.")
@@ -208,6 +209,7 @@ class Profile:
                     f"Input {read.shown!r} has shape {array.shape[1:]}; the profile was made with {read.shape}."
                 )
             found.append(measured(read, array, self.arrays.get(f"vocabulary.{place}")))
+            textures.append(texture(array) if read.sort == "tensor" else None)
         answered, chances, output = head.answered, None, None
         if answered.name:
             if answered.name not in outputs:
@@ -219,20 +221,25 @@ class Profile:
                     f"Output {answered.name!r} has {chances.shape[2]} classes; the profile was made with "
                     f"{answered.width}."
                 )
-        return Measured(found, output, chances, self._projected(output, embedding))
+        return Measured(found, output, chances, self._projected(output, embedding), textures)
 
     def map(self, raw: Measured) -> NDArray[Any]:
         """Features of what was measured, shape (requests, K), float32."""
         return mapped(self.head, self.arrays, self._phases, raw)
 
     def unusual(self, raw: Measured) -> NDArray[Any]:
-        """How far each request is from the reference's middle, shape (requests,): a squared Mahalanobis distance."""
+        """How far each request is from the reference's middle, shape (requests,).
+
+        The larger one of two squared Mahalanobis distances, of the inputs' numbers and of the embedding's, each in
+        units of its 95th percentile on the reference.
+        """
         import numpy as np
 
         place = vector(self.head, self.arrays["knots"], raw) - self.arrays["center"]
         with np.errstate(invalid="ignore", over="ignore"):
-            turned = place @ self._whitening
-            found: NDArray[Any] = np.einsum("ij,ij->i", turned, turned)
+            turned = (place @ self._whitening) ** 2
+            own = self.head.of_inputs
+            found: NDArray[Any] = np.maximum(turned[:, :own].sum(axis=1), turned[:, own:].sum(axis=1))
         return np.where(np.isfinite(found), found, np.float32(np.finfo(np.float32).max))
 
     def rarity(self, raw: Measured) -> NDArray[Any]:

@@ -24,6 +24,8 @@ MOST_COLUMNS = 512
 _FEWEST_TOKENS = 16
 #: Most values of one example that are read; of larger ones every n-th, n a prime.
 MOST_VALUES = 4096
+#: Most rows along the longest axis of one example whose texture is read.
+MOST_ROWS = 16
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 37, 47, 59, 79, 101, 127, 163, 211, 269, 347, 449, 577, 743, 953, 1229,
            1579, 2029, 2609, 3359, 4327, 5557, 7151, 9199)  # fmt: skip
 #: Bits of the vocabulary's filter, and most words that are put into it.
@@ -115,6 +117,30 @@ def moments(array: NDArray[Any]) -> NDArray[Any]:
     if flat.dtype.itemsize > 1:
         found[~np.isfinite(found).all(axis=1)] = np.nan
     return found
+
+
+def texture(array: NDArray[Any]) -> NDArray[Any]:
+    """How rough each example is, and how its edges differ from the rest, shape (examples, 2), float32.
+
+    Both are along the longest axis: the mean step from one place to the next, and the mean of the outer eighths less
+    that of all, in units of the example's contrast. Noise is rough whatever its mean; an image whose colors are
+    inverted has other edges.
+    """
+    import numpy as np
+
+    values = array.reshape(len(array), -1) if array.ndim < 3 else array
+    axis = int(np.argmax(values.shape[1:])) + 1
+    length = values.shape[axis]
+    if length < 2:
+        return np.zeros((len(array), 2), np.float32)
+    step = max(1, values[0].size // (length * MOST_ROWS))
+    rows = np.moveaxis(values, axis, 1).reshape(len(values), length, -1)[:, :, ::step].astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        spread_out = rows.std(axis=(1, 2)) + np.float32(1e-6) * np.abs(rows).max(axis=(1, 2)) + np.float32(1e-12)
+        rough = np.abs(np.diff(rows, axis=1)).mean(axis=(1, 2)) / spread_out
+        edge = max(1, length // 8)
+        outer = (rows[:, :edge].mean(axis=(1, 2)) + rows[:, -edge:].mean(axis=(1, 2))) / 2
+        return np.stack([rough, (outer - rows.mean(axis=(1, 2))) / spread_out], axis=1)
 
 
 def rows_of(read: Read, array: NDArray[Any]) -> list[NDArray[Any]]:
