@@ -25,13 +25,18 @@ def test_numbers_from_a_seed_are_those_that_splitmix64_was_published_with() -> N
     assert stable.spread_all(np.array(values), 1000).tolist() == [stable.spread(v, 1000) for v in values]
 
 
+def fitted(count, seed=0):
+    """Which examples fit the map: one in four, drawn by the profile's seed."""
+    return np.argsort(stable.uniform(seed ^ 0xF1, count), kind="stable") % 4 == 0
+
+
 def test_features_are_what_scipy_says_of_the_same_requests() -> None:
     profile, images = streams.profile(), streams.digits().images[:50]
     inputs, outputs, embedding = streams.answered(images)
     found = dict(
         zip([f.name for f in profile.features], profile.observe(inputs, outputs, embedding).features.T, strict=True)
     )
-    chosen = np.random.default_rng(0).integers(0, len(streams.digits().images), 1200)[::4]
+    chosen = np.random.default_rng(0).integers(0, len(streams.digits().images), 1200)[fitted(1200)]
     reference = streams.digits().images[chosen].reshape(300, -1)
     flat, chances = images.reshape(50, -1), outputs["class"]
     entropy = stats.entropy(streams.answered(streams.digits().images[chosen])[1]["class"], axis=1)
@@ -62,7 +67,7 @@ def test_directions_of_the_embedding_are_a_gaussian_kernel() -> None:
 def test_means_and_bands_are_of_the_part_that_has_not_fitted_the_map() -> None:
     profile = streams.profile()
     chosen = np.random.default_rng(0).integers(0, len(streams.digits().images), 1200)
-    held = streams.observed(streams.digits().images[chosen]).features[np.arange(1200) % 4 > 0].astype(float)
+    held = streams.observed(streams.digits().images[chosen]).features[~fitted(1200)].astype(float)
     assert np.abs(profile.means - held.mean(0)).max() < 2e-5
     deviation = np.maximum(held.std(0), 900**-0.5)
     assert np.allclose(profile.band, 3.5 * deviation / 30 + 0.02 * np.maximum(2 * deviation, 0.05), atol=1e-5)
@@ -252,3 +257,33 @@ def test_a_reference_with_numbers_that_are_none_gives_a_profile_that_can_be_read
     )  # fmt: skip
     assert Profile.from_bytes(profile.to_bytes()).head == profile.head
     assert profile.head.calibrated.examples == (200 if part == "x" else 171)
+
+
+def test_examples_whose_classes_come_in_turn_are_a_fair_reference():
+    rng = np.random.default_rng(7)
+    labels = np.arange(4000) % 4
+    scores = np.full((4000, 4), 0.05) + 0.8 * np.eye(4)[labels]
+    inputs = {"x": (rng.random((4000, 6, 6)) + labels[:, None, None]).astype(np.float32)}
+    profile = fit(inputs, {"y": scores}, "y", "probabilities", model="ab" * 32, labels=labels)
+    shares = dict(zip([f.name for f in profile.features], profile.means, strict=True))
+    for number in range(4):
+        assert shares[f"class {number} predicted"] == pytest.approx(0.25, abs=0.02)
+    rare = profile.observe(inputs, {"y": scores}).rarity
+    assert np.mean(rare <= 0.05) == pytest.approx(0.05, abs=0.01)
+
+
+def test_noise_white_frames_and_inverted_images_are_unlike_smooth_ones():
+    rng = np.random.default_rng(8)
+    coarse = rng.random((2000, 5, 5))
+    smooth = (160 * np.kron(coarse, np.ones((1, 4, 4)))[:, 1:-1, 1:-1]).astype(np.uint8)
+    smooth[:, :2], smooth[:, -2:] = 0, 0  # dark edges, as photographs of things have
+    scores = rng.dirichlet(np.ones(3), 2000)
+    profile = fit({"x": smooth}, {"y": scores}, "y", "probabilities", model="ab" * 32)
+    odd = {
+        "noise": rng.integers(0, 160, (200, 18, 18), np.uint8),
+        "white": np.full((200, 18, 18), 255, np.uint8),
+        "inverted": 255 - smooth[:200],
+    }
+    for name, images in odd.items():
+        rarity = profile.observe({"x": images}, {"y": scores[:200]}).rarity
+        assert np.median(rarity) <= 1 / 1000, name
