@@ -21,7 +21,7 @@ $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadsco
 	$(BIN)/python -m pytest -m "($(ALONE))$(1)" && exit $$status
 endef
 
-.PHONY: help demo lab docs test test-quick proof lint bench bench-serve-long bench-sweep readme-tables clean
+.PHONY: help demo lab docs test test-quick proof lint bench bench-serve-long bench-sweep bench-watch readme-tables clean
 
 help:
 	@echo "make demo           run the whole workflow on a small model: sweep, choose, export, serve (a few minutes)"
@@ -33,6 +33,7 @@ help:
 	@echo "make lint           lint, types and layers only"
 	@echo "make bench          start-up times, planning, the server beside FastAPI, MLServer and Triton (850 MB), the Workbench in a browser (use a quiet machine)"
 	@echo "make bench-serve-long  a thousand changes of a model under load, and ten minutes of trouble (about half an hour)"
+	@echo "make bench-watch    drift, alarms, the gate, trials, a loop that is killed, encryption, watermarks: each figure beside its target"
 	@echo "make bench-sweep    sweeps beside a plain script and Olive (whose environment takes 2 GB), and their overhead"
 	@echo "make readme-tables  rewrite the README's tables from the adapters"
 	@echo "make clean          remove .venv*, caches and built wheels; results in runs/ stay"
@@ -85,13 +86,16 @@ bench: $(EXTENSION)
 	$(BIN)/python tests/bench/serve.py
 	$(BIN)/python tests/bench/serve_grpc.py
 	$(BIN)/python tests/bench/capacity.py
-	$(BIN)/python tests/bench/drift.py
 	$(BIN)/python tests/bench/plan.py
 	$(BIN)/python tests/bench/workbench.py
 
 bench-serve-long: $(STAMP)
 	$(BIN)/python tests/bench/swaps.py
 	$(BIN)/python tests/bench/soak.py
+
+# All parts, whatever comes of the others.
+bench-watch: $(EXTENSION)
+	@status=0; for part in watching drift gate protect; do $(BIN)/python tests/bench/$$part.py || status=1; done; exit $$status
 
 bench-sweep: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench

@@ -190,7 +190,10 @@ def _raw(
     read = [measured(r, inputs[r.name], words.get(f"vocabulary.{i}")) for i, r in enumerate(head.inputs)]
     output = outputs.get(answered.name)
     chances = probabilities(answered, output) if answered.scored and output is not None else None
-    textures = [texture(inputs[r.name]) if r.sort == "tensor" else None for r in head.inputs]
+    textures = [
+        texture(inputs[r.name], moments) if r.sort == "tensor" else None
+        for r, moments in zip(head.inputs, read, strict=True)
+    ]
     return Measured(read, output, chances, projected, textures)
 
 

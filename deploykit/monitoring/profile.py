@@ -209,7 +209,7 @@ class Profile:
                     f"Input {read.shown!r} has shape {array.shape[1:]}; the profile was made with {read.shape}."
                 )
             found.append(measured(read, array, self.arrays.get(f"vocabulary.{place}")))
-            textures.append(texture(array) if read.sort == "tensor" else None)
+            textures.append(texture(array, found[-1]) if read.sort == "tensor" else None)
         answered, chances, output = head.answered, None, None
         if answered.name:
             if answered.name not in outputs:
