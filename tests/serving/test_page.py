@@ -51,6 +51,8 @@ def test_a_request_is_tried_on_the_page(served, browser, ask):
         page.get_by_label("Request").fill('{"instances": "x"}')
         page.get_by_role("button", name="Predict").click()
         page.locator("#answer .problem").wait_for()
+        page.locator("#monitor h3").wait_for()
+        assert page.locator("#alarms").inner_text() == "No alarms."
         violations = Axe().run(page).response["violations"]
         assert [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in violations] == []
         page.set_viewport_size({"width": 380, "height": 900})

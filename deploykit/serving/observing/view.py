@@ -53,7 +53,9 @@ def chart(model: ModelStatus, history: Sequence[Mapping[str, Any]], *, dark: boo
         values = [row["value"] for row in data] + ([rule] if rule else []) or [1.0]
         domain = [min(values) / 1.5, max(values) * 1.5]
         scale = alt.Scale(type="log", domain=domain, nice=False) if log else alt.Scale(zero=True)
-        y = alt.Y("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=4, format="~g" if log else "~s"))
+        y = alt.Y(
+            "value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=4, format="~g" if "p99_ms" in series else "~s")
+        )
         colors = alt.Scale(domain=list(series), range=list(palette[: len(series)]))
         legend = None if len(series) == 1 else alt.Legend(title=None)
         lines = _chart(data).mark_line(point=len(data) < _FEW, aria=False)

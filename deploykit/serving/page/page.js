@@ -245,7 +245,7 @@ async function watch() {
     const most = Math.max(1, ...rates);
     const path = rates.map((one, k) => `${k ? 'L' : 'M'}${(600 * (k + POINTS - rates.length)) / (POINTS - 1)} ${78 - (74 * one) / most}`);
     at('line').setAttribute('d', path.join(''));
-    await monitor(ask);
+    await readMonitor(ask);
   } catch (error) {
     at('no-traffic').hidden = false;
     at('no-traffic').textContent = error.status === 403 ? 'This token is not for metrics.' : error.message;

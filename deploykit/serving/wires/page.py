@@ -20,7 +20,7 @@ _FILES = {
     "/": ("index.html", b"text/html; charset=utf-8"),
     "/page.css": ("page.css", b"text/css; charset=utf-8"),
     "/page.js": ("page.js", b"text/javascript; charset=utf-8"),
-    "/monitor.js": ("monitor.js", b"text/javascript; charset=utf-8"),
+    "/watch.js": ("watch.js", b"text/javascript; charset=utf-8"),
 }
 #: Nothing from elsewhere, and no frame around it.
 _POLICY = (

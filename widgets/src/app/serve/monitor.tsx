@@ -132,7 +132,7 @@ function Model({ model, history }: { model: IWatchedModel; history: IMonitor['hi
         {model.name}, version {model.version}
       </h4>
       {run?.p99_ms && run.p50_ms && <p>{bands(run)}</p>}
-      {drift && <p>{drift.text}</p>}
+      {drift && !drift.alarm && <p>{drift.text}</p>}
       {model.accuracy && <p>{model.accuracy.text}</p>}
       {model.note && <Note>{model.note}</Note>}
       {drift && <Evidence drift={drift} history={history} />}

@@ -23,8 +23,8 @@ const shape_of = (name, attributes) => {
 const clock = seconds => new Date(1000 * seconds).toLocaleTimeString();
 
 /* Read the monitor and draw it; nothing where there is none, or where this token may not see it. */
-async function monitor(ask) {
-  if (monitor.none) {
+async function readMonitor(ask) {
+  if (readMonitor.none) {
     return;
   }
   const panel = document.getElementById('monitor');
@@ -40,7 +40,7 @@ async function monitor(ask) {
     }
   } catch (error) {
     panel.hidden = true;
-    monitor.none = error.status === 503 || error.status === 404;
+    readMonitor.none = error.status === 503 || error.status === 404;
   }
 }
 
@@ -78,7 +78,7 @@ function watched(model, history) {
   const run = model.performance && model.performance.stages.find(stage => stage.stage === 'run');
   const words = [
     ...(run && run.p99_ms ? [`Run stage: ${bands(run)}.`] : []),
-    ...(model.drift ? [model.drift.text] : []),
+    ...(model.drift && !model.drift.alarm ? [model.drift.text] : []),
     ...(model.accuracy ? [model.accuracy.text] : []),
     ...(model.note ? [model.note] : [])
   ];
@@ -87,6 +87,7 @@ function watched(model, history) {
     made.append(evidence(model.drift, history));
   }
   if (model.drift && model.drift.features.length) {
+    made.append(element('p', { className: 'soft', textContent: 'Shift of the mean, in widths of the band within which all is well:' }));
     made.append(...model.drift.features.slice(0, SHOWN_FEATURES).map(feature));
   }
   return made;
