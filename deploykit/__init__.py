@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from deploykit.exporters._watermark import WatermarkCheck, check_watermark
     from deploykit.loading._load import load
     from deploykit.measuring.doctor import Diagnosis, doctor
+    from deploykit.monitoring.skew import Skew
     from deploykit.planning.examination import examine
     from deploykit.planning.plan import Plan
     from deploykit.planning.preview import plan
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from deploykit.serving.capacity.plan import Capacity
     from deploykit.serving.capacity.run import capacity
     from deploykit.serving.observing.monitor import Monitor, monitor
+    from deploykit.serving.observing.skewed import check_skew
     from deploykit.serving.server import Server
     from deploykit.serving.splits import Split
     from deploykit.serving.tuning.run import tune
@@ -91,6 +93,7 @@ __all__ = [
     "SensitivityHandle",
     "Server",
     "ServerCheck",
+    "Skew",
     "Space",
     "Split",
     "Step",
@@ -108,6 +111,7 @@ __all__ = [
     "capacity",
     "check_parameters",
     "check_server",
+    "check_skew",
     "check_watermark",
     "clean",
     "compare",
@@ -163,6 +167,7 @@ _HOMES = {
     "SensitivityHandle": "deploykit.sweeping.sensitivity",
     "Server": "deploykit.serving.server",
     "ServerCheck": "deploykit.serving._prepare",
+    "Skew": "deploykit.monitoring.skew",
     "Space": "deploykit.core.space",
     "Split": "deploykit.serving.splits",
     "Step": "deploykit.core.candidate",
@@ -179,6 +184,7 @@ _HOMES = {
     "capacity": "deploykit.serving.capacity.run",
     "check_parameters": "deploykit.core.settings.notebook",
     "check_server": "deploykit.serving._serve",
+    "check_skew": "deploykit.serving.observing.skewed",
     "check_watermark": "deploykit.exporters._watermark",
     "clean": "deploykit.sweeping.clean",
     "compare": "deploykit.updating.gate",

@@ -21,6 +21,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="SOURCE",
         help="address of a server, folder of a server's monitor (--monitor-folder), or access log in JSON",
     )  # fmt: skip
+    parser.add_argument(
+        "--sample", metavar="FILE",
+        help="SOURCE is an artifact: compare examples as clients send them (.npz with an array for each input, or .npy)"
+        " with what it was measured on",
+    )  # fmt: skip
     parser.add_argument("--token-file", metavar="FILE", help="file with the token that the server asks for")
     parser.add_argument("--follow", action="store_true", help="print again every few seconds, until Ctrl-C")
     parser.add_argument("--every", metavar="S", type=float, default=5.0, help="seconds between prints (default: 5)")
@@ -34,6 +39,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb."""
+    if options.sample:
+        found = dk.check_skew(options.source, _sample(options.sample))
+        said = "\n".join(map(str, found)) or "Nothing seems to be wrong."
+        show(options, said, {"found": [one.to_json() for one in found]})
+        return 3 if options.fail_on_alarm and found else 0
     token = "" if options.token_file is None else _read(options.token_file).strip()
     with dk.monitor(options.source, token=token) as monitor:
         if options.labels:
@@ -52,6 +62,16 @@ def run(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             pass
     return 3 if options.fail_on_alarm and status.alarms else 0
+
+
+def _sample(path: str) -> object:
+    import numpy as np
+
+    try:
+        found = np.load(path, allow_pickle=False)
+        return {name: found[name] for name in found.files} if hasattr(found, "files") else found
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{path} cannot be read: {error}.", remedy="give an .npz or .npy of arrays.") from error
 
 
 def _labels(path: str) -> dict[str, object]:

@@ -41,6 +41,10 @@ class Skew(Plain):
         input: The input.
         what: Which kind of thing.
         found: What was found and what was expected, in words.
+
+    Example:
+        >>> print(dk.Skew("image", "inverted", "light and dark have changed places"))
+        image: light and dark have changed places.
     """
 
     input: str

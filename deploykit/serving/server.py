@@ -118,7 +118,7 @@ class Server:
                 "own": self._own,
                 "tls": {} if self._tls is None else self._tls.to_json(),
                 "recording": self._recording.to_json(),
-                "monitor": self._monitoring.cost,
+                "monitor": self._monitoring.order,
             }
         )
         self._auditor = self._recording.auditor()

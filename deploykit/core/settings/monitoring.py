@@ -39,6 +39,9 @@ class MonitorSettings:
         1.0,
         "share",
     )
+    examples: int = ranged(
+        0, "Most unusual examples of a model that are kept, as clients sent them, in the monitor's folder.", 0, 10_000
+    )
 
     @classmethod
     def of(cls, given: Mapping[str, Any] | None) -> MonitorSettings:

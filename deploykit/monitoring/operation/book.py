@@ -6,6 +6,7 @@ In a folder it is one SQLite file, so that it survives a restart; without one it
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import sqlite3
 import threading
@@ -167,6 +168,31 @@ class Book:
         """How many predictions wait for their labels."""
         with self._working() as database:
             return int(database.execute("SELECT count(*) FROM predictions").fetchone()[0])
+
+    def keep_example(self, name: str, example: Mapping[str, Any], most: int) -> None:
+        """Keep an example beside the records, in a folder ``examples``, unless there are so many already.
+
+        Args:
+            name: Of whose examples it is one.
+            example: Values by input name, batch first.
+            most: How many are kept.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        import numpy as np
+
+        if self.folder is None:
+            return
+        folder = self.folder / "examples"
+        try:
+            folder.mkdir(exist_ok=True)
+            number = len(list(folder.glob(f"{glob.escape(name)}-*.npz")))
+            if number < most:
+                arrays: dict[str, Any] = {input_name: np.asarray(values) for input_name, values in example.items()}
+                np.savez_compressed(folder / f"{name}-{number:04d}.npz", **arrays)
+        except OSError as error:
+            raise StoreError(f"An example cannot be kept in {folder}: {error.strerror}.") from error
 
     # -- history ------------------------------------------------------------------------------------------------------
 

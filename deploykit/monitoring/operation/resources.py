@@ -12,6 +12,7 @@ from typing import Any
 
 from deploykit.core.result import Interval
 from deploykit.core.serial import Plain
+from deploykit.monitoring.operation.gpus import read_gpus
 
 #: Readings are kept as medians of so many seconds: what follows one another within them is not independent.
 _BLOCK_S = 30.0
@@ -112,7 +113,7 @@ class Resources(Plain):
         steal: Share of the machine's time that went to other guests of the same host since the reading before.
         frequency: Frequency of the cores relative to their highest; None where that is not shown.
         disk_free_bytes: Free space where the monitor keeps its records; None where it keeps none.
-        gpus: For each GPU its name, the share of time it ran something, and memory in use.
+        gpus: What each GPU is doing, see `deploykit.monitoring.operation.gpus`.
         growth: Growth of memory an hour, bytes; None before ten minutes have passed.
     """
 
@@ -157,6 +158,7 @@ class Meter:
         """
         import psutil
 
+        pids = list(pids)
         seconds, memory, threads, files = 0.0, 0, 0, 0
         for pid in pids:
             try:
@@ -184,6 +186,7 @@ class Meter:
             steal=(stolen - then[3]) / passed if passed > 0 else 0.0,
             frequency=_frequency(),
             disk_free_bytes=self._disk(),
+            gpus=read_gpus(pids),
             growth=self.memory.per_hour,
         )
 

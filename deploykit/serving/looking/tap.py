@@ -50,9 +50,10 @@ class Tap:
     Args:
         plane: The model.
         version: Its version.
+        examples: Most unusual examples that are given to the parent, to be kept.
     """
 
-    def __init__(self, plane: DataPlane, version: str) -> None:
+    def __init__(self, plane: DataPlane, version: str, examples: int = 0) -> None:
         self.name, self.version = plane.name, version
         self._waiting: deque[_Seen] = deque()
         self._examples = self._bytes = 0
@@ -64,6 +65,9 @@ class Tap:
         self._profile = plane.profile
         self._gatherer = None if self._profile is None else Gatherer(self._profile)
         self._wrong = False
+        # What clients send to an encrypted model is nowhere in plain.
+        self._wanted = 0 if plane.private else examples
+        self._odd: list[dict[str, Any]] = []
         self._by_token: dict[str, Gatherer] = {}
         #: Tokens whose gatherers hold something new.
         self._told: set[str] = set()
@@ -122,6 +126,8 @@ class Tap:
         if self._told:
             said["tokens"] = {token: self._by_token[token].take().to_json() for token in sorted(self._told)}
             self._told.clear()
+        if self._odd:
+            said["examples"], self._odd = self._odd, []
         if answers:
             said["answers"] = list(self._short(answers))
         return said
@@ -143,12 +149,25 @@ class Tap:
                 self._gatherer.add(observed)
                 self._looked += batch.count
                 self._share_out(observed, tokens)
+                self._pick_out(observed, batch)
             except DeploykitError:  # examples of other sizes than the reference's
                 if not self._wrong:
                     _log.exception("the monitor cannot look at some requests for %s", self.name)
                 self._wrong = True
         self._waiting.clear()
         self._examples = self._bytes = 0
+
+    def _pick_out(self, observed: Observed, batch: Batch) -> None:
+        """Keep examples that are further off than all of the reference, where that is wanted."""
+        assert self._profile is not None
+        if not self._wanted:
+            return
+        least = 1.001 / (self._profile.head.held_out + 1)
+        for place in (observed.rarity <= least).nonzero()[0][: self._wanted].tolist():
+            example = {name: array[place : place + 1].tolist() for name, array in batch.arrays.items()}
+            if all(array.dtype.kind in "biuf" for array in batch.arrays.values()):
+                self._odd.append(example)
+                self._wanted -= 1
 
     def _share_out(self, observed: Observed, tokens: Sequence[tuple[str, int]]) -> None:
         """Have a gatherer of its own for each token, so that one client's requests are seen apart from the others'."""
@@ -188,11 +207,13 @@ class Taps:
     Args:
         say: Tells the parent; called in that thread.
         cost: Share of the time that looking may take while the worker is busy.
+        examples: Most unusual examples of each version that are given to the parent, to be kept.
     """
 
-    def __init__(self, say: Callable[[Mapping[str, Any]], None], cost: float) -> None:
+    def __init__(self, say: Callable[[Mapping[str, Any]], None], cost: float, examples: int = 0) -> None:
         self._say = say
         self._cost = cost
+        self._examples = examples
         self._taps: list[Tap] = []
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="deploykit-looking", daemon=True)
@@ -200,7 +221,7 @@ class Taps:
 
     def tap(self, plane: DataPlane, version: str) -> Tap:
         """A tap for a version."""
-        found = Tap(plane, version)
+        found = Tap(plane, version, self._examples)
         self._taps = [*self._taps, found]
         return found
 

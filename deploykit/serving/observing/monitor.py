@@ -16,6 +16,7 @@ from deploykit.monitoring.operation.status import ModelStatus, MonitorStatus
 from deploykit.reporting.views.drawing import shown
 from deploykit.reporting.views.html import pictures
 from deploykit.serving.observing import view
+from deploykit.serving.observing.fleet import Fleet
 from deploykit.serving.observing.sources import Local, Remote, Source, Written
 from deploykit.serving.server import Server
 
@@ -267,12 +268,18 @@ def monitor(source: Server | str | Path | Sequence[Server | str], *, token: str 
         ...     watched.feedback("first", 3)
         1
     """
+    if isinstance(source, Sequence) and not isinstance(source, str) and source:
+        return Monitor(Fleet([_source(one, token) for one in source]))
+    return Monitor(_source(source, token))
+
+
+def _source(source: Any, token: str) -> Source:
     if isinstance(source, Server):
-        return Monitor(Local(source._watching))
+        return Local(source._watching)
     if isinstance(source, str) and source.startswith(("http://", "https://")):
-        return Monitor(Remote(source, token))
+        return Remote(source, token)
     if isinstance(source, str | Path):
-        return Monitor(Written.of(Path(source).expanduser()))
+        return Written.of(Path(source).expanduser())
     raise SettingError(
         f"Cannot watch {source!r}.",
         remedy="give a server, its address, the folder of its monitor, or its access log in JSON.",

@@ -97,7 +97,7 @@ def _service(order: dict[str, Any], channel: Channel) -> Service:
         sockets=order["unix"],
         vitals=vitals,
         wary=wary,
-        taps=Taps(lambda seen: channel.say({"seen": seen}), order["monitor"]) if order["monitor"] is not None else None,
+        taps=Taps(lambda seen: channel.say({"seen": seen}), **order["monitor"]) if order["monitor"] else None,
     )
 
 
@@ -212,7 +212,7 @@ async def _live(service: Service, order: dict[str, Any], channel: Channel) -> No
     listener, tls = _listener("", order), None if service.tls is None else service.tls.context()
     stops = [await _start(name, service, order) for name in order["ports"]]
     service.control = channel.ask if order["control"] else None
-    service.ask = channel.ask if order["monitor"] is not None else None
+    service.ask = channel.ask if order["monitor"] else None
     handover = socket.socket(fileno=order["handover"]) if "handover" in order else None
     pulse = Pulse(service.vitals, http, service.limits.answer_seconds, handover)
     channel.say({"ready": True})

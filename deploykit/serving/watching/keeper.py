@@ -236,6 +236,8 @@ class Keeper:
             if block := post.mind.take(message, self.now):
                 self._tell({"settle": {"name": key[0], "version": key[1], "block": block}})
             post.changed = True
+            for example in message.get("examples", ()):
+                self.book.keep_example(f"{key[0]}-{key[1]}", example, self.settings.examples)
             if answers := message.get("answers"):
                 self.book.predicted(*key, self.now, answers)
                 self._heard.notify_all()

@@ -53,15 +53,20 @@ class Monitoring:
         if wanted is not True and not isinstance(wanted, Mapping):
             raise SettingError(f"The argument monitor must be true, false or settings by name, got {wanted!r}.")
         settings = MonitorSettings.of(None if wanted is True else wanted)
+        if settings.examples and folder is None:
+            raise SettingError(
+                "The monitor is to keep examples, and has no folder for them.", remedy="give it one: monitor_folder=."
+            )
         path = None if folder is None else Path(folder).expanduser().absolute()
         if path is not None:
             Book(path).close()
         return cls(settings, path, checked_webhook(webhook))
 
     @property
-    def cost(self) -> float | None:
-        """Share of a worker's time that looking at requests may take; None: they are not looked at."""
-        return None if self.settings is None else self.settings.cost
+    def order(self) -> dict[str, Any] | None:
+        """What workers are asked to look at, see `deploykit.serving.looking.tap.Taps`; None: nothing."""
+        settings = self.settings
+        return None if settings is None else {"cost": settings.cost, "examples": settings.examples}
 
     def keeper(
         self, catalog: Catalog, meters: Callable[[], Iterable[Path]], pids: Callable[[], Iterable[int]],

@@ -1,13 +1,19 @@
-"""What NVIDIA's GPUs are doing, where there are some and the package that asks them is installed (deploykit[gpu])."""
+"""Metrics of GPUs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from deploykit.core.extras import require
+from deploykit.monitoring.operation.gpus import read_gpus
 
 _GPU = ("gpu", "name")
+_GAUGES = {
+    "busy": ("deploykit_gpu_busy_ratio", "Share of time in which a GPU ran something."),
+    "used_bytes": ("deploykit_gpu_memory_used_bytes", "Memory of a GPU in use."),
+    "total_bytes": ("deploykit_gpu_memory_bytes", "Memory of a GPU."),
+    "watts": ("deploykit_gpu_power_watts", "Power that a GPU draws."),
+}
 
 
 def gpus(pids: Collection[int]) -> Iterator[Any]:
@@ -18,47 +24,19 @@ def gpus(pids: Collection[int]) -> Iterator[Any]:
     """
     from prometheus_client.core import GaugeMetricFamily
 
-    try:
-        nvml = require("pynvml", "gpu")
-        nvml.nvmlInit()
-    except ImportError:
+    found = read_gpus(pids)
+    if not found:
         return
-    except nvml.NVMLError:  # as on a machine without a driver
-        return
-    try:
-        busy = GaugeMetricFamily("deploykit_gpu_busy_ratio", "Share of time in which a GPU ran something.", labels=_GPU)
-        used = GaugeMetricFamily("deploykit_gpu_memory_used_bytes", "Memory of a GPU in use.", labels=_GPU)
-        total = GaugeMetricFamily("deploykit_gpu_memory_bytes", "Memory of a GPU.", labels=_GPU)
-        power = GaugeMetricFamily("deploykit_gpu_power_watts", "Power that a GPU draws.", labels=_GPU)
-        own = GaugeMetricFamily(
-            "deploykit_worker_gpu_memory_bytes", "Memory of a GPU that a worker has.", labels=["pid", "gpu"]
-        )
-        for place in range(nvml.nvmlDeviceGetCount()):
-            _add(nvml, place, pids, busy, used, total, power, own)
-        yield from (busy, used, total, power, own)
-    finally:
-        nvml.nvmlShutdown()
-
-
-def _add(nvml: Any, place: int, pids: Collection[int], busy: Any, used: Any, total: Any, power: Any, own: Any) -> None:
-    def ask(question: Callable[..., Any], *arguments: Any) -> Any:
-        """The answer, None where this GPU has none: one that is split has no rates, for example."""
-        try:
-            return question(*arguments)
-        except nvml.NVMLError:
-            return None
-
-    gpu = ask(nvml.nvmlDeviceGetHandleByIndex, place)
-    if gpu is None:
-        return
-    labels = [str(place), str(ask(nvml.nvmlDeviceGetName, gpu) or "")]
-    if (memory := ask(nvml.nvmlDeviceGetMemoryInfo, gpu)) is not None:
-        used.add_metric(labels, memory.used)
-        total.add_metric(labels, memory.total)
-    if (rates := ask(nvml.nvmlDeviceGetUtilizationRates, gpu)) is not None:
-        busy.add_metric(labels, rates.gpu / 100)
-    if (milliwatts := ask(nvml.nvmlDeviceGetPowerUsage, gpu)) is not None:
-        power.add_metric(labels, milliwatts / 1000)
-    for process in ask(nvml.nvmlDeviceGetComputeRunningProcesses, gpu) or ():
-        if process.pid in pids and process.usedGpuMemory is not None:
-            own.add_metric([str(process.pid), str(place)], process.usedGpuMemory)
+    for key, (name, text) in _GAUGES.items():
+        gauge = GaugeMetricFamily(name, text, labels=_GPU)
+        for gpu in found:
+            if gpu[key] is not None:
+                gauge.add_metric([str(gpu["place"]), gpu["name"]], gpu[key])
+        yield gauge
+    own = GaugeMetricFamily(
+        "deploykit_worker_gpu_memory_bytes", "Memory of a GPU that a worker has.", labels=["pid", "gpu"]
+    )
+    for gpu in found:
+        for pid, size in gpu["own_bytes"].items():
+            own.add_metric([str(pid), str(gpu["place"])], size)
+    yield own
