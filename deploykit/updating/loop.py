@@ -24,6 +24,7 @@ from deploykit.artifacts.versions import Versions
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import Cancelled, DeploykitError
 from deploykit.data.dataset import Dataset
+from deploykit.monitoring.operation.alarms import clock
 from deploykit.serving.server import Server
 from deploykit.transforms._contract import TRANSFORMS
 from deploykit.updating import notebook as notebooks
@@ -306,4 +307,5 @@ class Loop:
 def _words(alarm: Mapping[str, Any]) -> str:
     when = alarm.get("since")
     what = alarm.get("text") or alarm.get("what") or "alarmed"
-    return f"{what}{f' since {when}' if when is not None else ''}"
+    moment = clock(when) if isinstance(when, float) else when  # seconds since 1970, as monitors say it
+    return f"{what}{f' (since {moment})' if when is not None else ''}"
