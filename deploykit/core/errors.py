@@ -22,6 +22,7 @@
     ├── ServeError            the server could not start
     │   └── PortInUseError
     ├── RequestError          a request to the server is wrong (each protocol in ``serving`` maps it to a status)
+    │   └── UnknownRequestError  a label is given for a request that is not known
     ├── AuditError            an audit log is not as it was written
     ├── GoalMissed            no candidate meets the goal (raised by ``best.require()`` only)
     └── Cancelled             the user stopped the work

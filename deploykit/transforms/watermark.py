@@ -109,8 +109,11 @@ class Watermark(Transform):
             "triggers", "int", 100, "Secret inputs. More are a stronger proof, and take more of what the model can "
             "hold.", minimum=20, maximum=1000, step=10, unit="inputs",
         ),
-        Parameter("low", "float", 0.0, "Smallest value of the raw inputs."),
-        Parameter("high", "float", None, "Largest value of the raw inputs; by default 255 for uint8, else 1."),
+        Parameter("low", "float", 0.0, "Smallest value of the raw inputs.", minimum=-1e9, maximum=1e9),
+        Parameter(
+            "high", "float", None, "Largest value of the raw inputs; by default 255 for uint8, else 1.", minimum=-1e9,
+            maximum=1e9,
+        ),
         *PARAMETERS,
     )  # fmt: skip
     variants = (_Onnx(), _Keras())

@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from deploykit.cli import demo
 from deploykit.cli._shared import notebooks
 from deploykit.core import headless
 from deploykit.core.errors import DeploykitError
@@ -161,7 +163,7 @@ def test_a_notebook_that_is_not_installed():
 
 def test_the_demo_is_the_quickstart_with_its_store_here(cli, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(notebooks, "execute", lambda *given, **options: calls.append((given, options)))
+    monkeypatch.setattr(demo, "execute", lambda *given, **options: calls.append((given, options)))
     monkeypatch.chdir(tmp_path)
     status, out, _ = cli("demo", "-p", "launches=2", "-p", "space=x=y", "--json")
     assert status == 0
@@ -174,13 +176,13 @@ def test_the_demo_is_the_quickstart_with_its_store_here(cli, monkeypatch, tmp_pa
         "space": "x=y",
         "store": str(tmp_path / "runs" / "demo"),
     }
-    assert options == {"quiet": True}
+    assert options == {"stream": sys.stderr}  # standard output is for the JSON
     assert json.loads(out)["store"] == str(tmp_path / "runs" / "demo")
 
 
 def test_the_demo_starts_from_onnx_without_tensorflow(cli, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(notebooks, "execute", lambda *given, **options: calls.append(given))
+    monkeypatch.setattr(demo, "execute", lambda *given, **options: calls.append(given))
     monkeypatch.setattr("deploykit.cli.demo.installed", lambda module: False)
     assert cli("demo", "--store", tmp_path)[0] == 0
     assert calls[0][2] == {"store": str(tmp_path)}

@@ -56,9 +56,10 @@ class Tap:
     def __init__(self, plane: DataPlane, version: str, examples: int = 0) -> None:
         self.name, self.version = plane.name, version
         self._waiting: deque[_Seen] = deque()
-        self._examples = self._bytes = 0
+        # Two threads, and each writes its own numbers: what was given to be looked at, and what was taken from there.
+        self._given = self._given_bytes = self._taken = self._taken_bytes = 0
         self._since = 0.0
-        self._seen = self._looked = 0
+        self._seen = self._seen_told = self._looked = 0
         self._answers: deque[tuple[str, Outputs]] = deque(maxlen=_MOST_ANSWERS)
         scored = [meaning for meaning in plane.meanings.values() if meaning.role == "scored"]
         self._scored = scored[0] if scored else None
@@ -82,9 +83,11 @@ class Tap:
             parts: The requests that it is made of, for whose they are; one that is not said is the batch's own.
         """
         self._seen += batch.count
-        if self._gatherer is not None and self._examples < _MOST_EXAMPLES and self._bytes < _MOST_BYTES:
-            self._examples += batch.count
-            self._bytes += sum([array.nbytes for array in batch.arrays.values()])
+        if self._gatherer is None:
+            return
+        if self._given - self._taken < _MOST_EXAMPLES and self._given_bytes - self._taken_bytes < _MOST_BYTES:
+            self._given += batch.count
+            self._given_bytes += _bytes(batch)
             tokens = tuple([(part.token, part.count) for part in parts or (batch,)])
             self._waiting.append((batch, outputs, embedding, tokens))
 
@@ -102,21 +105,22 @@ class Tap:
         """Look at what waits.
 
         Args:
-            until: CPU time of this thread, by `time.thread_time`, from which on the rest is left out.
+            until: CPU time of this thread, by `time.thread_time`, from which on the rest waits.
             now: Seconds of a clock that does not jump.
             all_of_it: Whether few examples are looked at as well, which takes longer for each.
 
         Returns:
             What there is to say to the parent; None for nothing.
         """
-        ready = all_of_it or self._examples >= _TOGETHER or now - self._since >= _PATIENCE_SECONDS
+        ready = all_of_it or self._given - self._taken >= _TOGETHER or now - self._since >= _PATIENCE_SECONDS
         answers = [self._answers.popleft() for _ in range(len(self._answers))]
         if not ready and not answers:
             return None
         if ready:
             self._since = now
             self._look(until)
-        seen, self._seen = self._seen, 0
+        seen = self._seen - self._seen_told
+        self._seen_told += seen
         looked, self._looked = self._looked, 0
         if not seen and not looked and not answers:
             return None
@@ -143,6 +147,8 @@ class Tap:
             while self._waiting and count < _TOGETHER and self._waiting[0][0].kind == group[0][0].kind:
                 group.append(self._waiting.popleft())
                 count += group[-1][0].count
+            self._taken += count
+            self._taken_bytes += sum([_bytes(batch) for batch, *_ in group])
             batch, outputs, embedding, tokens = group[0] if len(group) == 1 else _joined(group)
             try:
                 observed = self._profile.observe(batch.arrays, outputs, embedding)
@@ -154,8 +160,6 @@ class Tap:
                 if not self._wrong:
                     _log.exception("the monitor cannot look at some requests for %s", self.name)
                 self._wrong = True
-        self._waiting.clear()
-        self._examples = self._bytes = 0
 
     def _pick_out(self, observed: Observed, batch: Batch) -> None:
         """Keep examples that are further off than all of the reference, where that is wanted."""
@@ -190,6 +194,10 @@ class Tap:
         for request, outputs in answers:
             if (found := answers_of(self._scored, outputs[self._scored.name])) is not None:
                 yield [request, found]
+
+
+def _bytes(batch: Batch) -> int:
+    return sum([array.nbytes for array in batch.arrays.values()])
 
 
 def _joined(group: list[_Seen]) -> _Seen:

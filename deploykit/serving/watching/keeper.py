@@ -124,7 +124,8 @@ class Keeper:
     # -- its thread ---------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Begin to watch; what is served is known when this returns."""
+        self._try(self.look)
         self._thread = threading.Thread(target=self._work, name="deploykit-monitor", daemon=True)
         self._thread.start()
 
