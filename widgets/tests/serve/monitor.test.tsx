@@ -55,7 +55,7 @@ it('latency is said with its intervals, beside what was exported', () => {
 
 it('evidence is drawn on a logarithmic scale against its threshold', async () => {
   const place = await panel(FOUND);
-  const drawn = place.querySelector('.dk-evidence') as SVGElement;
+  const drawn = place.querySelector('.dk-drift-line') as SVGElement;
   expect(drawn.getAttribute('aria-label')).toBe('Evidence of drift, logarithmic: 100 now, alarm at 100000');
   const limit = Number(drawn.querySelector('line')?.getAttribute('y1'));
   const path = drawn.querySelector('path')?.getAttribute('d') ?? '';

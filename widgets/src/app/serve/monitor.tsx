@@ -173,7 +173,7 @@ function Evidence({
   const words = `Evidence of drift, logarithmic: ${digits(drift.evidence)} now, alarm at ${drift.threshold}`;
   return (
     <svg
-      className="dk-evidence"
+      className="dk-drift-line"
       viewBox={`0 0 ${WIDE} ${HIGH}`}
       preserveAspectRatio="none"
       role="img"
