@@ -147,10 +147,14 @@ class UpdateRow:
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._file, timeout=30.0)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute(
-            "CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY CHECK (id = 1), updated REAL NOT NULL, "
-            "data BLOB NOT NULL)"
-        )
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY CHECK (id = 1), updated REAL NOT NULL, "
+                "data BLOB NOT NULL)"
+            )
+        except sqlite3.Error:
+            database.close()
+            raise
         return database

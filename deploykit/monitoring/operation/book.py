@@ -10,6 +10,7 @@ import glob
 import json
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ class Book:
                 f"A monitor cannot keep its records in {folder}: {error}.",
                 remedy="choose a folder that can be written.",
             ) from error
+        # One that is only dropped leaves no file open; a process that was forked from this one must not close it.
+        self._closing = weakref.finalize(self, self._database.close)
+        self._closing.atexit = False
         with self._working() as database:
             if folder is not None:
                 database.execute("PRAGMA journal_mode=WAL")
@@ -80,7 +84,7 @@ class Book:
     def close(self) -> None:
         """Close it."""
         with self._lock, contextlib.suppress(sqlite3.Error):
-            self._database.close()
+            self._closing()
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[sqlite3.Connection]:
