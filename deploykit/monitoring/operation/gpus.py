@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -18,18 +20,29 @@ def read_gpus(pids: Collection[int]) -> tuple[dict[str, Any], ...]:
         For each GPU its ``place``, its ``name``, ``busy`` (share of time in which it ran something), ``used_bytes``,
         ``total_bytes``, ``watts``, and ``own_bytes`` by process; None where it does not say.
     """
+    if not _has_driver():
+        return ()
     try:
         nvml = require("pynvml", "gpu")
         nvml.nvmlInit()
     except ImportError:
         return ()
-    except nvml.NVMLError:  # as on a machine without a driver
+    except nvml.NVMLError:  # a driver without a GPU, or another version's
         return ()
     try:
         found = (_read(nvml, place, pids) for place in range(nvml.nvmlDeviceGetCount()))
         return tuple(one for one in found if one is not None)
     finally:
         nvml.nvmlShutdown()
+
+
+def _has_driver() -> bool:
+    """Whether the driver's library is there: a server on a machine without one imports nothing for it."""
+    try:
+        ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _read(nvml: Any, place: int, pids: Collection[int]) -> dict[str, Any] | None:
