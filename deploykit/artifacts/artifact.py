@@ -283,6 +283,11 @@ class Artifact:
         """
         return sign(self.path, private_key)
 
+    @property
+    def signed(self) -> bool:
+        """Whether it has a signature, by whatever key."""
+        return (self.path / SIGNATURE).is_file()
+
     def check_signature(self, key: PublicKey) -> None:
         """Raise `ExportError` unless it is signed by a key, and is as it was then."""
         check_signature(self.path, key, (MANIFEST, self.read))
@@ -367,7 +372,7 @@ class Artifact:
     @property
     def own_files(self) -> list[str]:
         """Relative paths, with forward slashes, of the files that belong to it, its manifest included; sorted."""
-        signature = [SIGNATURE] if (self.path / SIGNATURE).is_file() else []
+        signature = [SIGNATURE] if self.signed else []
         return sorted({MANIFEST, *signature, *self.manifest.files, *self.manifest.editable})
 
     @property

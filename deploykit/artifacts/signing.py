@@ -139,26 +139,13 @@ def sign(folder: Path, private_key: str | Path) -> Path:
         ExportError: The folder holds a link, or cannot be written.
         MissingExtraError: The package ``model-signing`` is not installed.
     """
-    require("OpenSSL", "sign")  # which model-signing imports and does not require
-    hashing, signing = require("model_signing.hashing", "sign"), require("model_signing.signing", "sign")
     key = Path(private_key).expanduser()
-    content = read_small(key, _MOST_KEY_BYTES, "the private key", SettingError)
-    if os.name == "posix" and stat.S_IMODE(key.stat().st_mode) & 0o077:
-        raise SettingError(f"Other users may read or write the private key {key}.", remedy=f"chmod 600 {key}")
+    signer = _signer(key)
     for name in _files(folder):
         if (folder / name).is_symlink():
             raise ExportError(f"{folder / name} is a link; links are not signed.", remedy="put the file itself there.")
-    chosen = hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
     with tempfile.TemporaryDirectory(prefix="deploykit-") as scratch:
         made = Path(scratch, SIGNATURE)
-        try:
-            signer = signing.Config().use_elliptic_key_signer(private_key=key).set_hashing_config(chosen)
-        except (ValueError, TypeError) as error:
-            kind = "a public key" if b"PUBLIC KEY" in content else "no key that can sign"
-            raise SettingError(
-                f"{key} holds {kind}: {' '.join(str(error).split())[:200]}",
-                remedy="give the file that ends in .key; deploykit key pair makes both.",
-            ) from None
         signer.sign(folder, made)
         try:
             replace_whole(folder / SIGNATURE, made.read_bytes())
@@ -168,6 +155,28 @@ def sign(folder: Path, private_key: str | Path) -> Path:
             ) from error
     (folder / SIGNATURE).chmod(0o644)
     return folder / SIGNATURE
+
+
+def check_private_key(private_key: str | Path) -> None:
+    """Raise what `sign` would raise of a key, before there is anything to sign."""
+    _signer(Path(private_key).expanduser())
+
+
+def _signer(key: Path) -> Any:
+    require("OpenSSL", "sign")  # which model-signing imports and does not require
+    hashing, signing = require("model_signing.hashing", "sign"), require("model_signing.signing", "sign")
+    content = read_small(key, _MOST_KEY_BYTES, "the private key", SettingError)
+    remedy = "give the file that ends in .key; deploykit key pair makes both."
+    if b"PUBLIC KEY" in content:
+        raise SettingError(f"{key} holds a public key; expected the private one.", remedy=remedy)
+    if os.name == "posix" and stat.S_IMODE(key.stat().st_mode) & 0o077:
+        raise SettingError(f"Other users may read or write the private key {key}.", remedy=f"chmod 600 {key}")
+    chosen = hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
+    try:
+        return signing.Config().use_elliptic_key_signer(private_key=key).set_hashing_config(chosen)
+    except (ValueError, TypeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise SettingError(f"{key} holds no key that can sign: {said}", remedy=remedy) from None
 
 
 def check_signature(folder: Path, key: PublicKey, manifest: tuple[str, str]) -> None:

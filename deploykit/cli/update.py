@@ -37,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="steps that a person must allow: optimize, shadow, canary, promote",
     )  # fmt: skip
     parser.add_argument("--allow", metavar="A,B,…", type=_words, default=(), help="steps of this run that you allow")
+    parser.add_argument("--sign", metavar="FILE", help="private key that a candidate is signed with after its gate")
     for name, metavar, kind, default, words in (
         ("max-drop", "X", float, 0.01, "largest loss that the gate accepts"),
         ("max-latency-ms", "MS", float, None, "largest latency that the gate accepts"),
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         name: getattr(options, name)
         for name in (
             "model", "window", "notebook", "token", "trials", "approve", "max_drop", "max_latency_ms",
-            "max_differing", "max_failing", "alpha", "canary_share", "bake_seconds", "space",
+            "max_differing", "max_failing", "alpha", "canary_share", "bake_seconds", "space", "sign",
         )
     }  # fmt: skip
     given |= {"server": options.url, "data": data(options), "seed": options.seed or 0}

@@ -63,6 +63,7 @@ class Terms:
     space: str
     bake_seconds: float
     approve: Collection[str] | Callable[[str, UpdateState], bool]
+    sign: Path | None
     seed: int
 
 
@@ -217,6 +218,8 @@ class Loop:
         names: Sequence[str] = [trial for trial in TRIALS if trial in self._terms.trials]
         left = names[names.index(after) + 1 :] if after else names
         step = left[0] if left else "promote"
+        if waits := self._unsigned(state.number):
+            return replace(state, waits=waits)
         if waits := self._waits(state, step):
             return replace(state, waits=waits)
         if step == "promote":
@@ -227,6 +230,17 @@ class Loop:
         self._versions.try_out(state.number, share=self._terms.canary_share if step == "canary" else 0.0)
         self._follow()
         return state.now("shadow" if step == "shadow" else "canary", why, before=before, evidence=None)
+
+    def _unsigned(self, number: int) -> str:
+        """What a version that passed its gate waits for before servers see it: a signature, where there must be one."""
+        found = self._versions.artifact(number)
+        if found.signed:
+            return ""
+        if self._terms.sign is not None:
+            found.sign(self._terms.sign)
+        elif self._versions.artifact().signed:
+            return f"a signature, which version {self._versions.serving} has: sign {found.path}, or give a key"
+        return ""
 
     def _shadow(self, state: UpdateState) -> UpdateState:
         return self._tried(state, TrialEvidence.agreement(self._terms.max_differing, self._terms.alpha))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploykit.artifacts.signing import check_private_key
 from deploykit.artifacts.versions import Versions
 from deploykit.core import extras
 from deploykit.core.errors import SettingError, StoreError, unknown_name
@@ -42,6 +43,7 @@ def update(
     bake_seconds: float = 3600.0,
     approve: Approve = (),
     allow: Collection[str] = (),
+    sign: str | Path | None = None,
     seed: int = 0,
 ) -> UpdateState:
     """Take an update as far as it goes now: on an alarm, make a candidate, prove it, try it out, promote it or go back.
@@ -87,6 +89,8 @@ def update(
         approve: Steps that a person must allow: some of ``"optimize"``, ``"shadow"``, ``"canary"`` and ``"promote"``;
             or a function of such a step and the state that says whether it may be taken.
         allow: Steps of the run in progress that you allow now.
+        sign: PEM file of the private key that a candidate is signed with when it has passed its gate. Without one, a
+            candidate for the place of a signed version waits until you have signed it.
         seed: Seed of what is built.
 
     Returns:
@@ -128,12 +132,14 @@ def update(
     for what, file in (("model", path), ("window", window), ("notebook", notebook)):
         if file is not None and not Path(file).exists():
             raise SettingError(f"There is no {what} {str(file)!r}.", remedy="check the path.")
+    if sign is not None:
+        check_private_key(sign)
     terms = Terms(
         model=str(path), data=Dataset.of(data), window=_absolute(window), notebook=_absolute(notebook),
         servers=servers, token=token, name=_name(versions, servers), max_drop=max_drop,
         max_latency_ms=max_latency_ms, max_differing=max_differing, max_failing=max_failing, alpha=alpha,
         attempts=tuple(attempts), trials=chosen, canary_share=canary_share, space=space, bake_seconds=bake_seconds,
-        approve=approve, seed=seed,
+        approve=approve, sign=_absolute(sign), seed=seed,
     )  # fmt: skip
     with _alone(versions.folder):
         return Loop(versions, terms, alarm_of(alarm, token)).run(allow)

@@ -184,11 +184,11 @@ def test_keys_that_are_none(home, signed, pair):
             verify(signed, require_signature=public)
     artifact = Artifact.open(signed)
     open_key = home / "open.key"
-    shutil.copy(pair[1], open_key)
+    shutil.copy(pair[0], open_key)
     open_key.chmod(0o644)
     with pytest.raises(SettingError, match="Other users may read or write the private key"):
         artifact.sign(open_key)
-    open_key.chmod(0o600)
+    shutil.copy(pair[1], open_key)
     with pytest.raises(SettingError, match=r"holds a public key.*Remedy: give the file that ends in \.key"):
         artifact.sign(open_key)
     with pytest.raises(SettingError, match=r"ours\.key is there already"):

@@ -181,6 +181,24 @@ def test_alarms_in_every_form(tmp_path):
         alarm_of(tmp_path / "alarm.json")
 
 
+@pytest.mark.long(seconds=4)
+def test_a_candidate_for_the_place_of_a_signed_version_is_signed_after_its_gate(desk, versions, tmp_path):
+    model, data, made, _ = desk
+    private, public = dk.new_key_pair(tmp_path / "ours")
+    versions.artifact(1).sign(private)
+    terms = {"alarm": ALARM, "model": model, "data": data, "notebook": leaving(made["int8"], tmp_path),
+             "attempts": ["sweep"], "trials": (), "max_drop": 0.05, "bake_seconds": 0}  # fmt: skip
+    state = dk.update(versions, **terms)
+    assert (state.step, versions.serving) == ("candidate", 1)
+    assert state.waits == f"a signature, which version 1 has: sign {versions.artifact(2).path}, or give a key"
+    assert not dk.verify(versions.artifact(2), require_signature=public).ok
+    with pytest.raises(SettingError, match="a public key"):
+        dk.update(versions, **terms, sign=public)
+    state = dk.update(versions, **terms, sign=private)
+    assert (state.step, versions.serving) == ("watching", 2)
+    assert dk.verify(versions.artifact(2), require_signature=public).ok
+
+
 def test_what_cannot_be_is_refused(desk, versions, tmp_path):
     model, data, _, _ = desk
     good = {"alarm": False, "model": model, "data": data}
