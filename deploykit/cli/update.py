@@ -38,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--allow", metavar="A,B,…", type=_words, default=(), help="steps of this run that you allow")
     parser.add_argument("--sign", metavar="FILE", help="private key that a candidate is signed with after its gate")
+    parser.add_argument("--labels", action="store_true", help="decide a shadow by the labels that the servers get")
     for name, metavar, kind, default, words in (
         ("max-drop", "X", float, 0.01, "largest loss that the gate accepts"),
         ("max-latency-ms", "MS", float, None, "largest latency that the gate accepts"),
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
         for name in (
             "model", "window", "notebook", "token", "trials", "approve", "max_drop", "max_latency_ms",
             "max_differing", "max_failing", "alpha", "canary_share", "bake_seconds", "space", "sign",
+            "labels",
         )
     }  # fmt: skip
     given |= {"server": options.url, "data": data(options), "seed": options.seed or 0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import OutputMeaning
@@ -84,3 +84,17 @@ def _like(item: Any, answer: Any, classes: Sequence[str]) -> Any:
     if whole and classes and not 0 <= item < len(classes):
         raise SettingError(f"Expected the index of a class as label, 0 to {len(classes) - 1}, got {item!r}.")
     return int(item) if whole else float(item)
+
+
+def outcomes(answered: Sequence[bool], copied: Sequence[bool]) -> Iterator[str]:
+    """Which of two versions were right, for each example that both have seen.
+
+    Args:
+        answered: Whether the version that answered was right.
+        copied: Whether the shadow was.
+
+    Yields:
+        ``"both"``, ``"neither"``, ``"better"`` (the shadow alone) or ``"worse"``.
+    """
+    for one, other in zip(answered, copied, strict=True):
+        yield "both" if one and other else "worse" if one else "better" if other else "neither"

@@ -64,7 +64,7 @@ class Series(NamedTuple):
 
     Attributes:
         kind: What is counted: ``"requests"``, ``"seconds"``, ``"examples"``, ``"waiting"``,
-            ``"shadow"`` or ``"process"``.
+            ``"shadow"``, ``"labels"`` or ``"process"``.
         labels: Values of its labels.
         total: The number itself; the sum of all values where they fall into buckets (times: nanoseconds).
         buckets: How many fell into each bucket.
@@ -192,6 +192,18 @@ class Meter:
         """
         with self._lock:
             self._cells_of("shadow", model, version, answered, outcome)[0] += 1
+
+    def labeled(self, model: str, version: str, answered: str, outcome: str) -> None:
+        """Count an example whose label has come, and that a shadow has seen as well.
+
+        Args:
+            model: Name of the model.
+            version: The version that got the copy.
+            answered: The version that answered.
+            outcome: Which of them was right: ``"both"``, ``"neither"``, ``"better"`` (the shadow alone) or ``"worse"``.
+        """
+        with self._lock:
+            self._cells_of("labels", model, version, answered, outcome)[0] += 1
 
     def waiting(self, model: str, version: str, batches: int) -> None:
         """Say how many batches of a model wait or run in its thread."""

@@ -99,7 +99,7 @@ class Server:
 
     def _start(self) -> None:
         self._keeper = self._monitoring.keeper(
-            self._catalog, lambda: traffic.meter_files(self._counters), lambda: self._workers.pids, self._workers.tell
+            self._catalog, self._counters, lambda: self._workers.pids, self._workers.tell
         )
         self._workers.start()
         self._workers.serve(

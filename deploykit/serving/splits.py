@@ -11,6 +11,7 @@ from deploykit.artifacts.golden import compare
 from deploykit.core.errors import SettingError
 from deploykit.core.serial import Plain
 from deploykit.serving.faults import PoisonError
+from deploykit.serving.meter import VISIT
 from deploykit.serving.runner import Runner
 
 if TYPE_CHECKING:
@@ -109,21 +110,28 @@ class Shadowed:
     def _copy(self, batch: Batch, outputs: Outputs) -> None:
         """Have the shadow answer as well, in its thread and after the request."""
         runner = self._shadow_runner
+        visit = VISIT.get()
+        request = "" if visit is None else visit.id
         if runner.waiting >= _WAITING_COPIES:
             self._count("dropped")
             return
         try:
-            runner.later(lambda: self._compare(batch, outputs), batch)
+            runner.later(lambda: self._compare(request, batch, outputs), batch)
         except PoisonError:
-            self._count("failed")
+            self._found(request, None, "failed")
 
-    def _compare(self, batch: Batch, outputs: Outputs) -> None:
+    def _compare(self, request: str, batch: Batch, outputs: Outputs) -> None:
         try:
             found = self._shadow.plane.infer(batch)
         except Exception:  # whatever it is, it is the shadow's
-            self._count("failed")
+            self._found(request, None, "failed")
             return
-        self._count(self._outcome(outputs, found))
+        self._found(request, found, self._outcome(outputs, found))
+
+    def _found(self, request: str, found: Outputs | None, outcome: str) -> None:
+        self._count(outcome)
+        if request and self._shadow_runner.tap is not None:
+            self._shadow_runner.tap.answered(request, found, copied=True)
 
     def _outcome(self, outputs: Outputs, found: Outputs) -> str:
         """``"same"``, ``"agrees"`` where all decisions are the same, or ``"differs"``."""

@@ -30,7 +30,8 @@ def counted(server: Server | str, model: str, token: str = "") -> Counts:
 
     Returns:
         Version → ``answered``, ``failed``; and of a shadow's copies ``same``, ``agrees``, ``differs``, ``broken`` (the
-        shadow failed) and ``dropped``.
+        shadow failed) and ``dropped``, and of those whose label has come ``both``, ``neither``, ``better`` (the shadow
+        alone was right) and ``worse``.
 
     Raises:
         ServeError: The server does not answer.
@@ -48,6 +49,8 @@ def counted(server: Server | str, model: str, token: str = "") -> Counts:
                 kind = _ended(labels["status"])
             elif sample.name == "deploykit_shadow_total":
                 kind = {"failed": "broken"}.get(labels["outcome"], labels["outcome"])
+            elif sample.name == "deploykit_labeled_total":
+                kind = labels["outcome"]
             if kind:
                 found[labels["version"]][kind] += int(sample.value)
     return {version: dict(kinds) for version, kinds in found.items()}

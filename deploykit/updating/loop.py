@@ -64,6 +64,7 @@ class Terms:
     bake_seconds: float
     approve: Collection[str] | Callable[[str, UpdateState], bool]
     sign: Path | None
+    labels: bool
     seed: int
 
 
@@ -243,7 +244,10 @@ class Loop:
         return ""
 
     def _shadow(self, state: UpdateState) -> UpdateState:
-        return self._tried(state, TrialEvidence.agreement(self._terms.max_differing, self._terms.alpha))
+        terms = self._terms
+        if terms.labels:
+            return self._tried(state, TrialEvidence.labeled(terms.max_drop, terms.alpha))
+        return self._tried(state, TrialEvidence.agreement(terms.max_differing, terms.alpha))
 
     def _canary(self, state: UpdateState) -> UpdateState:
         return self._tried(state, TrialEvidence.failures(self._terms.max_failing, self._terms.alpha))
@@ -256,7 +260,7 @@ class Loop:
             return self._back(state, str(state.evidence))
         if verdict == "promote":
             return self._trial(state, str(state.evidence), after=state.step)
-        return replace(state, waits="more requests")
+        return replace(state, waits="more labels" if "better" in question.losses else "more requests")
 
     def _counted(self, state: UpdateState, question: TrialEvidence) -> UpdateState:
         """The state with what was counted since it was last looked at."""

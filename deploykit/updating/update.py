@@ -44,6 +44,7 @@ def update(
     approve: Approve = (),
     allow: Collection[str] = (),
     sign: str | Path | None = None,
+    labels: bool = False,
     seed: int = 0,
 ) -> UpdateState:
     """Take an update as far as it goes now: on an alarm, make a candidate, prove it, try it out, promote it or go back.
@@ -59,8 +60,8 @@ def update(
        looks for a better one.
     3. *candidate*: its gate is `compare` with the incumbent; if it does not pass, the next attempt is made.
     4. *shadow*: it gets copies of requests, until it is confirmed to answer differently in less than
-       ``max_differing`` of them, or in more. *canary*: it answers a share, until it is confirmed to fail in less than
-       ``max_failing`` of them, or in more.
+       ``max_differing`` of them, or in more (with ``labels``: to lose less of the accuracy than ``max_drop``, or more).
+       *canary*: it answers a share, until it is confirmed to fail in less than ``max_failing`` of them, or in more.
     5. *promoted*: it answers, and the version before stays loaded for ``bake_seconds``. Or *rolled_back*.
 
     Recent inputs only calibrate: nothing is trained on them, nor on answers of a model.
@@ -91,6 +92,9 @@ def update(
         allow: Steps of the run in progress that you allow now.
         sign: PEM file of the private key that a candidate is signed with when it has passed its gate. Without one, a
             candidate for the place of a signed version waits until you have signed it.
+        labels: Decide the shadow by labels, which `Server.feedback` takes: until it is confirmed to lose less than
+            ``max_drop`` of the accuracy against what answered the same requests, or more. A candidate that is better
+            answers differently, which alone would reject it.
         seed: Seed of what is built.
 
     Returns:
@@ -139,7 +143,7 @@ def update(
         servers=servers, token=token, name=_name(versions, servers), max_drop=max_drop,
         max_latency_ms=max_latency_ms, max_differing=max_differing, max_failing=max_failing, alpha=alpha,
         attempts=tuple(attempts), trials=chosen, canary_share=canary_share, space=space, bake_seconds=bake_seconds,
-        approve=approve, sign=_absolute(sign), seed=seed,
+        approve=approve, sign=_absolute(sign), labels=labels, seed=seed,
     )  # fmt: skip
     with _alone(versions.folder):
         return Loop(versions, terms, alarm_of(alarm, token)).run(allow)

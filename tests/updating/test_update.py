@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -199,6 +200,48 @@ def test_a_candidate_for_the_place_of_a_signed_version_is_signed_after_its_gate(
     assert dk.verify(versions.artifact(2), require_signature=public).ok
 
 
+def until_waiting(book, count):
+    """Workers tell of answers, and of copies, a little later."""
+    end = time.monotonic() + 60
+    while book.waiting < count and time.monotonic() < end:
+        time.sleep(0.02)
+    assert book.waiting == count
+
+
+@pytest.mark.long(seconds=6)
+def test_labels_promote_a_candidate_that_answers_differently_because_it_is_right(desk, tmp_path):
+    model, data, made, _ = desk
+    versions = dk.Versions(tmp_path / "by")
+    versions.add(made["broken"])
+    evaluation = data.splits["evaluation"]
+    x, labels = evaluation.inputs["input"], evaluation.labels
+    terms = {
+        "alarm": ALARM, "model": model, "data": data, "notebook": leaving(made["original"], tmp_path), "labels": True,
+        "attempts": ["sweep"], "trials": ["shadow"], "max_drop": 0.05, "bake_seconds": 0,
+    }  # fmt: skip
+    with dk.serve(versions.folder, port=0, poll_seconds=0) as server:
+        state = dk.update(versions, server=server, **terms)
+        assert (state.step, state.waits) == ("shadow", "more labels")
+        book = server._watching.book
+        assert (server.predict(x[:24]).argmax(axis=1) != labels[:24]).all()  # and the candidate's are the labels
+        for place in range(24):
+            server.predict(x[place : place + 1], request_id=f"r{place}")
+        until_waiting(book, 48)
+        assert sum(server.feedback(f"r{place}", int(labels[place])) for place in range(24)) == 24
+        found = counted(server, versions.folder.name)
+        assert found["2"] == {"differs": 25, "better": 24}
+        server.predict(x[:1], request_id="last")
+        until_waiting(book, 2)
+        (answered, copy) = book.take("by", "last")
+        book.predicted("by", "1", answered.at, [("last", answered.data, False)])
+        book.predicted("by", "2", copy.at, [("last", None, True)])  # as of a shadow that failed
+        server.feedback("last", int(answered.data[0]))
+        assert counted(server, "by")["2"]["worse"] == 1
+        state = dk.update(versions, server=server, **terms)
+        assert (state.step, versions.serving) == ("watching", 2)
+        assert "accuracy lost" in next(line for _, step, line in state.history if step == "promoted")
+
+
 def test_what_cannot_be_is_refused(desk, versions, tmp_path):
     model, data, _, _ = desk
     good = {"alarm": False, "model": model, "data": data}
@@ -248,6 +291,7 @@ def test_the_command(desk, versions, capsys):
 
 _LOOP = """
 import sys
+import time
 import deploykit as dk
 if __name__ == "__main__":
     folder, model, data, notebook, run = sys.argv[1:]

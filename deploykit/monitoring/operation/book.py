@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deploykit.core.errors import StoreError
 from deploykit.core.serial import dump
@@ -26,8 +26,8 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS alarms (kind TEXT, model TEXT, version TEXT, subject TEXT, since REAL, ended REAL, data TEXT,
                                    PRIMARY KEY (kind, model, version, subject, since)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS states (name TEXT PRIMARY KEY, at REAL, data BLOB) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS predictions (model TEXT, id TEXT, version TEXT, at REAL, data TEXT,
-                                        PRIMARY KEY (model, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS predictions (model TEXT, id TEXT, version TEXT, at REAL, data TEXT, copied INTEGER,
+                                        PRIMARY KEY (model, id, version)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS predictions_at ON predictions (at);
 CREATE TABLE IF NOT EXISTS history (name TEXT, at REAL, data TEXT, PRIMARY KEY (name, at)) WITHOUT ROWID;
 """
@@ -37,6 +37,22 @@ MOST_PREDICTIONS, MOST_POINTS = 200_000, 2_000
 _TIDY_EVERY = 1_000
 #: The largest state that is read back.
 _MOST_STATE_BYTES = 4 << 20
+
+
+class Prediction(NamedTuple):
+    """What a version predicted for a request.
+
+    Attributes:
+        version: The version.
+        at: When, seconds since 1970.
+        data: What, as JSON; None: it failed.
+        copied: Whether it is a shadow, and another version answered.
+    """
+
+    version: str
+    at: float
+    data: Any
+    copied: bool
 
 
 class Book:
@@ -139,33 +155,31 @@ class Book:
 
     # -- predictions --------------------------------------------------------------------------------------------------
 
-    def predicted(self, model: str, version: str, at: float, answers: Iterable[tuple[str, Any]]) -> None:
+    def predicted(self, model: str, version: str, at: float, answers: Iterable[tuple[str, Any, bool]]) -> None:
         """Keep predictions until their labels come.
 
         Args:
             model: Name of the model.
             version: Its version.
             at: When they were given.
-            answers: Request id and what was predicted, as JSON.
+            answers: Request id, what was predicted, as JSON (None: it failed), and whether it is a shadow's.
         """
-        rows = [(model, request, version, at, dump(data).decode()) for request, data in answers]
+        rows = [(model, request, version, at, dump(data).decode(), copied) for request, data, copied in answers]
         with self._working() as database:
             database.execute("BEGIN")
-            database.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?)", rows)
+            database.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?)", rows)
             database.execute("COMMIT")
         self._tidy(len(rows))
 
-    def take(self, model: str, request: str) -> tuple[str, float, Any] | None:
-        """What was predicted for a request, which is then forgotten.
-
-        Returns:
-            Version, when, and what; None if it is not known.
-        """
+    def take(self, model: str, request: str) -> list[Prediction]:
+        """What was predicted for a request, which is then forgotten: by what answered, then by its shadow."""
         with self._working() as database:
-            row = database.execute(
-                "DELETE FROM predictions WHERE model = ? AND id = ? RETURNING version, at, data", (model, request)
-            ).fetchone()
-        return None if row is None else (row[0], row[1], json.loads(row[2]))
+            rows = database.execute(
+                "DELETE FROM predictions WHERE model = ? AND id = ? RETURNING version, at, data, copied",
+                (model, request),
+            ).fetchall()
+        found = [Prediction(version, at, json.loads(data), bool(copied)) for version, at, data, copied in rows]
+        return sorted(found, key=lambda prediction: prediction.copied)
 
     @property
     def waiting(self) -> int:

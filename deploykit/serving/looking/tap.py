@@ -60,7 +60,7 @@ class Tap:
         self._given = self._given_bytes = self._taken = self._taken_bytes = 0
         self._since = 0.0
         self._seen = self._seen_told = self._looked = 0
-        self._answers: deque[tuple[str, Outputs]] = deque(maxlen=_MOST_ANSWERS)
+        self._answers: deque[tuple[str, Outputs | None, bool]] = deque(maxlen=_MOST_ANSWERS)
         scored = [meaning for meaning in plane.meanings.values() if meaning.role == "scored"]
         self._scored = scored[0] if scored else None
         self._profile = plane.profile
@@ -91,10 +91,16 @@ class Tap:
             tokens = tuple([(part.token, part.count) for part in parts or (batch,)])
             self._waiting.append((batch, outputs, embedding, tokens))
 
-    def answered(self, request: str, outputs: Outputs) -> None:
-        """Take the answer of a request that has an id, by which its label may come later."""
+    def answered(self, request: str, outputs: Outputs | None, *, copied: bool = False) -> None:
+        """Take the answer of a request that has an id, by which its label may come later.
+
+        Args:
+            request: The id.
+            outputs: The answer; None: it failed.
+            copied: Whether it is a shadow's, and another version answered.
+        """
         if self._scored is not None:
-            self._answers.append((request, outputs))
+            self._answers.append((request, outputs, copied))
 
     def settle(self, block: int) -> None:
         """Use a length of blocks that the parent has decided; see `deploykit.monitoring.bursts`."""
@@ -188,12 +194,13 @@ class Tap:
             gatherer.add(Observed(observed.features[part], observed.rarity[part], None if sure is None else sure[part]))
             self._told.add(token)
 
-    def _short(self, answers: list[tuple[str, Outputs]]) -> Iterator[list[Any]]:
+    def _short(self, answers: list[tuple[str, Outputs | None, bool]]) -> Iterator[list[Any]]:
         """Answers as far as a label can say something of them."""
         assert self._scored is not None
-        for request, outputs in answers:
-            if (found := answers_of(self._scored, outputs[self._scored.name])) is not None:
-                yield [request, found]
+        for request, outputs, copied in answers:
+            found = None if outputs is None else answers_of(self._scored, outputs[self._scored.name])
+            if found is not None or outputs is None:
+                yield [request, found, copied]
 
 
 def _bytes(batch: Batch) -> int:

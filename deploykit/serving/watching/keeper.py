@@ -7,21 +7,22 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import DeploykitError, SettingError, UnknownRequestError, unknown_name
 from deploykit.core.settings.monitoring import MonitorSettings
+from deploykit.monitoring.labels import outcomes
 from deploykit.monitoring.operation.alarms import Alarm
-from deploykit.monitoring.operation.book import Book
+from deploykit.monitoring.operation.book import Book, Prediction
 from deploykit.monitoring.operation.desk import Desk, Finding
-from deploykit.monitoring.operation.performance import Exported, PerformanceWatch
 from deploykit.monitoring.operation.resources import Meter, Resources
 from deploykit.monitoring.operation.status import ModelStatus, MonitorStatus
-from deploykit.serving.meter import BOUNDS_EXAMPLES, BOUNDS_S, read
+from deploykit.serving.meter import Meter as Compared
+from deploykit.serving.meter import read
+from deploykit.serving.traffic import meter_file, meter_files
 from deploykit.serving.watching.counted import counts
-from deploykit.serving.watching.mind import Mind
+from deploykit.serving.watching.post import Post, Watched
 
 _log = logging.getLogger("deploykit.monitoring")
 #: The clock on the wall may be set by so much without a word.
@@ -40,45 +41,12 @@ _PATIENCE_SECONDS = 1.0
 _MOST_WAITING = 4096
 
 
-@dataclass(frozen=True)
-class Watched:
-    """A version that is served.
-
-    Attributes:
-        name: Name of the model.
-        version: Its version.
-        digest: Digest of its artifact.
-        exported: What was measured when it was exported.
-        mind: Makes the detectors for its inputs and answers.
-    """
-
-    name: str
-    version: str
-    digest: str
-    exported: Exported
-    mind: Callable[[MonitorSettings], Mind]
-
-
-class _Post:
-    """What is known of one version."""
-
-    def __init__(self, watched: Watched, settings: MonitorSettings) -> None:
-        self.watched = watched
-        self.performance = PerformanceWatch(watched.exported, BOUNDS_S, BOUNDS_EXAMPLES, settings)
-        self.mind = watched.mind(settings)
-        self.changed = False
-
-    @property
-    def state_name(self) -> str:
-        return f"{self.watched.name}/{self.watched.digest}"
-
-
 class Keeper:
     """Watches a server.
 
     Args:
         served: Says which versions are served.
-        meters: Says where the workers' meters are.
+        counters: Where the server counts; the workers' meters lie beside it, and one of the monitor.
         pids: Says which processes there are.
         settings: What is an alarm.
         folder: Where records are kept; None: in memory.
@@ -94,13 +62,14 @@ class Keeper:
     """
 
     def __init__(
-        self, served: Callable[[], Iterable[Watched]], meters: Callable[[], Iterable[Path]],
+        self, served: Callable[[], Iterable[Watched]], counters: Path,
         pids: Callable[[], Iterable[int]], settings: MonitorSettings, folder: Path | None = None, webhook: str = "",
         tell: Callable[[Mapping[str, Any]], object] = lambda _: None,
     ) -> None:  # fmt: skip
         self._served = served
         self._tell = tell
-        self._meters = meters
+        self._counters = counters
+        self._compared = Compared(meter_file(counters, "monitor"), works=False)
         self._pids = pids
         self.settings = settings
         self.book = Book(folder)
@@ -109,7 +78,7 @@ class Keeper:
         self._lock = threading.RLock()
         #: Notified when workers have said something.
         self._heard = threading.Condition(self._lock)
-        self._posts: dict[tuple[str, str], _Post] = {}
+        self._posts: dict[tuple[str, str], Post] = {}
         self._resources: Resources | None = None
         self._slowed = 0
         self._slowed_since = 0.0
@@ -197,7 +166,7 @@ class Keeper:
             self._check_clock()
             now = self.now
             self._find_served()
-            counted = counts(read(self._meters()))
+            counted = counts(read(meter_files(self._counters)))
             for key, post in self._posts.items():
                 found = counted.get(key)
                 if found is not None:
@@ -215,7 +184,7 @@ class Keeper:
         for key, one in served.items():
             known = self._posts.get(key)
             if known is None or known.watched.digest != one.digest:
-                self._posts[key] = post = _Post(one, self.settings)
+                self._posts[key] = post = Post(one, self.settings)
                 state = self.book.state(post.state_name)
                 if state is not None:
                     self._try(post.mind.restore, state)
@@ -244,7 +213,7 @@ class Keeper:
                 self._heard.notify_all()
             self._judge(post)
 
-    def _judge(self, post: _Post) -> None:
+    def _judge(self, post: Post) -> None:
         key = post.watched.name, post.watched.version
         for kind, subject, finding in post.mind.findings():
             self.desk.settle((kind, *key, subject), finding, self.now)
@@ -303,7 +272,7 @@ class Keeper:
             for post in self._posts.values():
                 self._save(post)
 
-    def _save(self, post: _Post) -> None:
+    def _save(self, post: Post) -> None:
         if post.changed:
             self.book.save(post.state_name, post.mind.state(), self.now)
             post.changed = False
@@ -323,7 +292,7 @@ class Keeper:
             )  # fmt: skip
 
     @staticmethod
-    def _model_status(post: _Post) -> ModelStatus:
+    def _model_status(post: Post) -> ModelStatus:
         watched, mind = post.watched, post.mind
         return ModelStatus(
             watched.name, watched.version, watched.digest, post.performance.window, mind.drift, mind.accuracy,
@@ -348,34 +317,27 @@ class Keeper:
             SettingError: No such model, or a label is none.
             UnknownRequestError: Some requests are not known, which are named; the others' labels are taken.
         """
-        names = {one for one, _ in self._posts}
-        if name not in names:
+        if name not in {one for one, _ in self._posts}:
             with self._lock:
                 self._find_served()
-            names = {one for one, _ in self._posts}
-        if name not in names:
+        if name not in (names := {one for one, _ in self._posts}):
             raise unknown_name("model", name, sorted(names))
         unknown, taken = [], 0
         end = time.monotonic() + _PATIENCE_SECONDS
         with self._lock:
             for request, label in labels.items():
                 # A label may come right after its answer, which the worker has not told of yet.
-                while (found := self.book.take(name, request)) is None and (left := end - time.monotonic()) > 0:
+                while not (found := self.book.take(name, request)) and (left := end - time.monotonic()) > 0:
                     self._heard.wait(left)
-                if found is None:
+                if not found:
                     unknown.append(request)
                     continue
-                version, at, answer = found
-                post = self._posts.get((name, version))
-                if post is None:  # its version is gone
-                    continue
                 try:
-                    taken += post.mind.label(answer, label, at)
+                    taken += self._label(name, found, label)
                 except SettingError:
-                    self.book.predicted(name, version, at, [(request, answer)])
+                    for version, at, *answer in found:
+                        self.book.predicted(name, version, at, [(request, *answer)])
                     raise
-                post.changed = True
-                self._judge(post)
         if unknown:
             shown = ", ".join(map(repr, unknown[:3])) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
             raise UnknownRequestError(
@@ -384,3 +346,26 @@ class Keeper:
                 "for the last 200,000 requests, over a restart only where the monitor has a folder.",
             )
         return taken
+
+    def _label(self, name: str, found: list[Prediction], label: Any) -> int:
+        """Take the label of a request; gives of how many examples that is, 0 where what answered is gone."""
+        right = {}
+        for version, at, answer, copied in found:
+            post = self._posts.get((name, version))
+            if post is None:  # its version is gone
+                continue
+            if answer is not None:
+                try:
+                    right[copied] = post.mind.label(answer, label, at)
+                except SettingError:
+                    if copied:  # its answers are of another kind: no pair
+                        continue
+                    raise
+                post.changed = True
+                self._judge(post)
+            elif False in right:  # a shadow that failed was right in nothing
+                right[copied] = [False] * len(right[False])
+        if right.keys() == {False, True}:
+            for outcome in outcomes(right[False], right[True]):
+                self._compared.labeled(name, found[-1].version, found[0].version, outcome)
+        return len(right.get(False, ()))

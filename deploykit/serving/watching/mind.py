@@ -107,7 +107,7 @@ class Mind:
             }  # fmt: skip
         return found
 
-    def label(self, answer: Any, label: Any, at: float) -> int:
+    def label(self, answer: Any, label: Any, at: float) -> list[bool]:
         """Take the labels of a request's answers.
 
         Args:
@@ -116,17 +116,18 @@ class Mind:
             at: When the answer was given, seconds since 1970.
 
         Returns:
-            How many examples have got theirs.
+            For each example whether the answer is right.
 
         Raises:
             SettingError: The label is none.
         """
         wanted = labels_of(label, answer, self._classes)
         self._labels += len(wanted)
-        self._right += sum(one == other for one, other in zip(answer, wanted, strict=True))
+        right = [one == other for one, other in zip(answer, wanted, strict=True)]
+        self._right += sum(right)
         if self._errors is not None and not any(isinstance(one, str) for one in answer):
             self._errors.add(answer, wanted, at)
-        return len(wanted)
+        return right
 
     # -- what it says -------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ from deploykit.monitoring.operation.book import Book
 from deploykit.monitoring.operation.desk import checked_webhook
 from deploykit.monitoring.operation.performance import Exported
 from deploykit.serving.profiles import profile_of
-from deploykit.serving.watching.keeper import Keeper, Watched
+from deploykit.serving.watching.keeper import Keeper
 from deploykit.serving.watching.mind import Mind
+from deploykit.serving.watching.post import Watched
 
 if TYPE_CHECKING:
     from deploykit.artifacts.artifact import Artifact
@@ -69,13 +70,13 @@ class Monitoring:
         return None if settings is None else {"cost": settings.cost, "examples": settings.examples}
 
     def keeper(
-        self, catalog: Catalog, meters: Callable[[], Iterable[Path]], pids: Callable[[], Iterable[int]],
+        self, catalog: Catalog, counters: Path, pids: Callable[[], Iterable[int]],
         tell: Callable[[Mapping[str, Any]], object],
     ) -> Keeper | None:  # fmt: skip
         """The monitor; None where nothing is watched."""
         if self.settings is None:
             return None
-        return Keeper(partial(_served, catalog), meters, pids, self.settings, self.folder, self.webhook, tell)
+        return Keeper(partial(_served, catalog), counters, pids, self.settings, self.folder, self.webhook, tell)
 
 
 def _served(catalog: Catalog) -> Iterator[Watched]:

@@ -109,6 +109,9 @@ def families(found: Iterable[Series]) -> Iterator[Any]:
     copies = CounterMetricFamily(
         "deploykit_shadow", "Copies of requests by how their answers compare.", labels=[*_MODEL, "answered", "outcome"]
     )
+    labeled = CounterMetricFamily(
+        "deploykit_labeled", "Labeled copies of examples by who was right.", labels=[*_MODEL, "answered", "outcome"]
+    )
     waiting = GaugeMetricFamily(
         "deploykit_waiting_batches", "Batches that wait or run where a model is not quick.", labels=_MODEL
     )
@@ -126,7 +129,9 @@ def families(found: Iterable[Series]) -> Iterator[Any]:
             waiting.add_metric(labels, total)
         elif kind == "shadow":
             copies.add_metric(labels, total)
-    yield from (requests, stages, whole, batches, copies, waiting, *_processes(pids), *gpus(pids))
+        elif kind == "labels":
+            labeled.add_metric(labels, total)
+    yield from (requests, stages, whole, batches, copies, labeled, waiting, *_processes(pids), *gpus(pids))
 
 
 def _cumulative(bounds: Sequence[float], buckets: Sequence[int]) -> list[tuple[str, float]]:

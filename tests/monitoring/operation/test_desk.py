@@ -79,9 +79,10 @@ def test_a_webhook_is_an_address_of_http():
 
 def test_predictions_wait_for_their_labels_once(tmp_path):
     book = Book(tmp_path)
-    book.predicted("digits", "1", 5.0, [("a", [1, 0.5]), ("b", [2, 0.25])])
-    assert book.take("digits", "a") == ("1", 5.0, [1, 0.5])
-    assert book.take("digits", "a") is None
+    book.predicted("digits", "2", 6.0, [("a", None, True)])  # of a shadow, which failed
+    book.predicted("digits", "1", 5.0, [("a", [1, 0.5], False), ("b", [2, 0.25], False)])
+    assert book.take("digits", "a") == [("1", 5.0, [1, 0.5], False), ("2", 6.0, None, True)]
+    assert book.take("digits", "a") == []
     book.close()
     assert Book(tmp_path).waiting == 1
 
