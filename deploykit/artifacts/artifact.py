@@ -77,7 +77,7 @@ class Manifest(Plain):
         editable: Files that say how it is deployed. They may be made or changed later, and left out of an image: what
             is served does not depend on them.
         encryption: What of it is encrypted; None: nothing.
-        profile: Relative path of what requests look like as long as all is well (`deploykit.monitoring.profile`); ""
+        profile: Relative path of what requests look like as long as all is well (``deploykit.monitoring.profile``); ""
             where nothing is known of that.
         schema: Version of this layout.
     """
@@ -168,7 +168,7 @@ class OpenedArtifact:
         return inputs, outputs
 
     def profile(self) -> bytes | None:
-        """Content of the reference profile's file, for `deploykit.monitoring.profile`; None where there is none.
+        """Content of the reference profile's file, for ``deploykit.monitoring.profile``; None where there is none.
 
         Raises:
             ExportError: It cannot be read, or is larger than any.

@@ -71,9 +71,9 @@ def compare(
 
     - ACCEPT: every limit is confirmed to be kept.
     - REGRESSION: a limit is confirmed to be missed.
-    - INFEASIBLE: undecided, and it could not be otherwise: there are fewer examples than `GatePlan.least`, or the
+    - INFEASIBLE: undecided, and it could not be otherwise: there are fewer examples than ``GatePlan.least``, or the
       incumbent itself misses the latency limit on this machine and the challenger is not confirmed to be slower.
-    - INCONCLUSIVE: undecided; `Comparison.needed` says how many examples would decide it.
+    - INCONCLUSIVE: undecided; ``Comparison.needed`` says how many examples would decide it.
 
     Args:
         incumbent: What is there: an artifact or its folder, a model or its file, or a candidate.

@@ -28,7 +28,7 @@ class Alarm(Plain):
     """One alarm. Times are seconds since 1970.
 
     Attributes:
-        kind: What it is about, a key of `KINDS`.
+        kind: What it is about, a key of ``KINDS``.
         model: Name of the model; "" for the whole server.
         version: Its version.
         subject: What of it, for example ``"run"`` for a stage; with the three above it says which alarm this is.

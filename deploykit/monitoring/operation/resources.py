@@ -113,7 +113,7 @@ class Resources(Plain):
         steal: Share of the machine's time that went to other guests of the same host since the reading before.
         frequency: Frequency of the cores relative to their highest; None where that is not shown.
         disk_free_bytes: Free space where the monitor keeps its records; None where it keeps none.
-        gpus: What each GPU is doing, see `deploykit.monitoring.operation.gpus`.
+        gpus: What each GPU is doing, see ``deploykit.monitoring.operation.gpus``.
         growth: Growth of memory an hour, bytes; None before ten minutes have passed.
     """
 

@@ -21,7 +21,7 @@ class ModelStatus(Plain):
         version: Its version.
         digest: Digest of its artifact.
         performance: The last window; None before there was one.
-        drift: What its detector says of the inputs: see `deploykit.monitoring.detector`; None where the artifact has
+        drift: What its detector says of the inputs: see ``deploykit.monitoring.detector``; None where the artifact has
             no profile, or nothing has come.
         accuracy: What is known of its accuracy: an estimate without labels, and what labels say; None where neither
             can be had.
