@@ -14,7 +14,7 @@ EXTENSION_SOURCES := $(wildcard widgets/*.json widgets/*.py widgets/*.lock $(for
 # Tests run on all cores, at most four at a time (a gigabyte each), and those of a file in one process, which takes files
 # in the order tests/conftest.py gives them. A second run has one process, for the tests that nothing may disturb. Ctrl-C
 # (status 2) ends both.
-ALONE := alone or browser or notebook
+ALONE := alone or notebook
 define pytest
 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not ($(ALONE))$(1)"; status=$$?; \
 	[ $$status -ne 2 ] || exit 2; \

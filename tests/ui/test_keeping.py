@@ -9,7 +9,7 @@ from conftest import CELL
 from lab_driver import kernel_value, poll, run_all_cells, running_lab
 from nbconvert import HTMLExporter
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long(seconds=280)]
 
 #: Means that differ, so that the answers do, and some of them flip.
 _FLAT = "rng.random((200, 1, 8, 8), np.float32)"

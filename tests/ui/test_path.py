@@ -13,7 +13,7 @@ from lab_driver import TOKEN, kernel_value, poll, run_button
 
 from tests.measuring import variants
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long(seconds=110)]
 
 ROOT = Path(__file__).parents[2]
 FOLDER = "path"
