@@ -172,14 +172,19 @@ class Book:
         self._tidy(len(rows))
 
     def take(self, model: str, request: str) -> list[Prediction]:
-        """What was predicted for a request, which is then forgotten: by what answered, then by its shadow."""
+        """What was predicted for a request, which is then forgotten: by what answered, then by its shadow.
+
+        Empty as long as what answered is not known; a shadow's worker may tell of it sooner.
+        """
         with self._working() as database:
             rows = database.execute(
-                "DELETE FROM predictions WHERE model = ? AND id = ? RETURNING version, at, data, copied",
+                "SELECT version, at, data, copied FROM predictions WHERE model = ? AND id = ? ORDER BY copied",
                 (model, request),
             ).fetchall()
-        found = [Prediction(version, at, json.loads(data), bool(copied)) for version, at, data, copied in rows]
-        return sorted(found, key=lambda prediction: prediction.copied)
+            if not rows or rows[0][3]:
+                return []
+            database.execute("DELETE FROM predictions WHERE model = ? AND id = ?", (model, request))
+        return [Prediction(version, at, json.loads(data), bool(copied)) for version, at, data, copied in rows]
 
     @property
     def waiting(self) -> int:

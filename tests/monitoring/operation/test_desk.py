@@ -80,6 +80,7 @@ def test_a_webhook_is_an_address_of_http():
 def test_predictions_wait_for_their_labels_once(tmp_path):
     book = Book(tmp_path)
     book.predicted("digits", "2", 6.0, [("a", None, True)])  # of a shadow, which failed
+    assert book.take("digits", "a") == []
     book.predicted("digits", "1", 5.0, [("a", [1, 0.5], False), ("b", [2, 0.25], False)])
     assert book.take("digits", "a") == [("1", 5.0, [1, 0.5], False), ("2", 6.0, None, True)]
     assert book.take("digits", "a") == []
