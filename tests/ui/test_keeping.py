@@ -5,8 +5,8 @@ import re
 import nbformat
 import numpy as np
 import pytest
-from conftest import CELL
 from lab_driver import kernel_value, poll, run_all_cells, running_lab
+from lab_notebooks import CELL
 from nbconvert import HTMLExporter
 
 pytestmark = [pytest.mark.browser, pytest.mark.long(seconds=280)]

@@ -3,8 +3,8 @@
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import FINISHED
 from lab_driver import kernel_value, poll, run_all_cells
+from lab_notebooks import FINISHED
 from layout import compare_two, faults, in_sight, settle
 
 pytestmark = pytest.mark.browser

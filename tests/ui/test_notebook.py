@@ -3,8 +3,8 @@
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import FINISHED, build_hostile
 from lab_driver import open_browser, poll, run_all_cells, running_lab
+from lab_notebooks import FINISHED, build_hostile
 from layout import compare_two, faults
 
 pytestmark = pytest.mark.browser

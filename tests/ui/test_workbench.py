@@ -18,7 +18,7 @@ WIDTHS = (1520, 1120, 800)
 @pytest.fixture(scope="module")
 def page(lab, browser):
     """A notebook whose Workbench has swept; the tests share it, and leave it as they found it."""
-    from conftest import write_notebook
+    from lab_notebooks import write_notebook
 
     page, outside = browser
     errors = []
