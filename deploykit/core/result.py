@@ -33,13 +33,14 @@ class Score(Plain):
 
     Attributes:
         metric: Name of the metric.
-        value: Mean over the examples.
+        value: Mean over the examples; the metric of all together where it is not one (an area under a curve).
         change: Paired change against the original model: a difference for scores that grow with quality (accuracy,
             agreement), a ratio minus one for errors. Negative is worse for the former, positive for the latter.
         drop: The change as a loss, so that positive is worse for every metric; what ``max_drop`` limits.
         examples: How many examples it rests on.
         higher_is_better: Direction of ``value``.
-        p_value: Exact McNemar test (binary scores) or paired t-test against the original model.
+        p_value: Exact McNemar test (binary scores) or paired t-test against the original model; the t-test is of the
+            jackknife's pseudo-values for a metric that is not a mean.
     """
 
     metric: str

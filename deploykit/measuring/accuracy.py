@@ -6,16 +6,44 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError
 from deploykit.core.result import Interval, Score
+from deploykit.measuring.pooling import paired_change
 from deploykit.measuring.statistics import paired_binary, t_interval, t_test
-from deploykit.metrics._contract import METRICS, Metric
+from deploykit.metrics._contract import METRICS, Metric, Pooled
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Score:
+def compare(metric: Metric, after: NDArray[Any], before: NDArray[Any], truth: NDArray[Any]) -> Score:
     """A candidate's score against the baseline's on the same examples.
+
+    Args:
+        metric: The metric.
+        after: The candidate's outputs in the form that metrics take.
+        before: The baseline's.
+        truth: Labels, or the original's outputs.
+
+    Raises:
+        CandidateError: The metric is not finite.
+    """
+    import math
+
+    if not isinstance(metric, Pooled):
+        return score(metric, metric.values(after, truth), metric.values(before, truth))
+    value, change, p_value = paired_change(metric, metric.parts(after, truth), metric.parts(before, truth))
+    if not math.isfinite(value):
+        raise CandidateError(
+            f"{metric.label[:1].upper()}{metric.label[1:]} is {value} over the {len(after)} examples.",
+            remedy="use a milder setting, or keep the affected layers in float32: the outputs hold NaN or infinity.",
+        )
+    return Score(
+        metric.name, value, change, _drop(metric, change), len(after), metric.higher_is_better, min(p_value, 1.0)
+    )
+
+
+def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Score:
+    """As `compare`, of values that are known already.
 
     Args:
         metric: The metric.
@@ -45,10 +73,14 @@ def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.floa
         if level:
             spread = t_interval((values - ratio * baseline) / level)
             change = Interval(ratio - 1, ratio - 1 + spread.low, ratio - 1 + spread.high)
-    drop = Interval(-change.value, -change.high, -change.low) if metric.higher_is_better else change
     return Score(
-        metric.name, float(values.mean()), change, drop, len(values), metric.higher_is_better, min(p_value, 1.0)
-    )
+        metric.name, float(values.mean()), change, _drop(metric, change), len(values), metric.higher_is_better,
+        min(p_value, 1.0),
+    )  # fmt: skip
+
+
+def _drop(metric: Metric, change: Interval) -> Interval:
+    return Interval(-change.value, -change.high, -change.low) if metric.higher_is_better else change
 
 
 def extra_metrics(chosen: Metric, outputs: NDArray[Any], labels: NDArray[Any] | None, kind: str = "") -> list[Metric]:

@@ -1,8 +1,14 @@
-"""What a metric is: a value for each example, so that two models can be compared example by example."""
+"""What a metric is: a value for each example, so that two models can be compared example by example.
+
+Where the field's definition is not a mean over examples (areas under curves, ratios of sums, precision averaged over
+all images), a metric is `Pooled`: it keeps what each example contributes, and gives the value of any weighting of them,
+which is all that intervals need.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.adapter import Adapter
@@ -51,6 +57,111 @@ class Metric(Adapter):
                 scores with the classes on the last axis, class numbers, or numbers as they are.
             truth: Labels, or the original's outputs.
         """
+
+    def overall(self, outputs: NDArray[Any], truth: NDArray[Any]) -> float:
+        """The metric over all examples."""
+        return float(self.values(outputs, truth).mean())
+
+
+#: What examples contribute to a pooled metric: arrays by name, each with the examples on its first axis.
+Parts = Mapping[str, "NDArray[Any]"]
+#: Largest number of groups that are left out in turn: a metric with more examples leaves out several at once.
+_GROUPS = 1000
+#: Weights held at a time.
+_HELD = 4_000_000
+
+
+class Pooled(Metric):
+    """A metric of all examples together that is not their mean: mAP, mean IoU, the area under a curve, R².
+
+    What one example contributes is computed once (`parts`); the value of any weighting of the examples comes from that
+    (`pool`): each one counted once for the metric itself, drawn with replacement for its interval.
+    """
+
+    @abstractmethod
+    def parts(self, outputs: NDArray[Any], truth: NDArray[Any]) -> Parts:
+        """What each example contributes, the examples on the first axis of every array."""
+
+    @abstractmethod
+    def pool(self, parts: Parts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The metric for each row of ``weights``, shape (rows,); NaN where it is undefined.
+
+        Args:
+            parts: Of all examples.
+            weights: How often each example counts, shape (rows, examples); 0 leaves it out.
+        """
+
+    def overall(self, outputs: NDArray[Any], truth: NDArray[Any]) -> float:
+        """The metric over all examples, each counted once."""
+        import numpy as np
+
+        return float(self.pool(self.parts(outputs, truth), np.ones((1, len(outputs))))[0])
+
+    def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+        """Pseudo-values, shape (examples,): the metric plus what each example adds to it (Tukey's jackknife).
+
+        Their mean is the metric, and their spread tells how uncertain it is, as that of a mean's values does.
+        """
+        return self.pseudo_values(self.parts(outputs, truth))
+
+    def pseudo_values(self, parts: Parts) -> NDArray[np.float64]:
+        """See `values`; examples that leave the metric undefined when they are left out add nothing."""
+        import numpy as np
+
+        count = len(next(iter(parts.values())))
+        whole = float(self.pool(parts, np.ones((1, count)))[0])
+        if count < 2 or not np.isfinite(whole):
+            return np.full(count, whole)
+        without = self.leave_out(parts)
+        without = np.where(np.isfinite(without), without, whole)
+        # The jackknife's bias correction is left out: the mean is the metric that is reported.
+        found: NDArray[np.float64] = whole + (count - 1) * (without.mean() - without)
+        return found
+
+    def leave_out(self, parts: Parts) -> NDArray[np.float64]:
+        """The metric without each example, shape (examples,).
+
+        Beyond a thousand examples, groups of them are left out together, and what a group of m adds is spread over
+        them so that the spread of the pseudo-values stays that of single examples: by √m / m.
+        """
+        import numpy as np
+
+        count = len(next(iter(parts.values())))
+        groups = min(count, _GROUPS)
+        member = np.random.default_rng(0).permutation(count) % groups
+        whole = float(self.pool(parts, np.ones((1, count)))[0])
+        found = np.empty(groups)
+        step = max(1, _HELD // count)
+        for first in range(0, groups, step):
+            of = np.arange(first, min(first + step, groups))
+            found[of] = self.pool(parts, (member[None, :] != of[:, None]).astype(np.float64))
+        size = np.bincount(member, minlength=groups)
+        spread: NDArray[np.float64] = (whole + (found - whole) / np.sqrt(size))[member]
+        return spread
+
+
+class Summed(Pooled):
+    """A pooled metric that is a function of sums over examples: a ratio of counts, a share of a variance."""
+
+    @abstractmethod
+    def sums(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+        """What each example adds, shape (examples, sums)."""
+
+    @abstractmethod
+    def of_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The metric of sums, shape (…, sums) → (…)."""
+
+    def parts(self, outputs: NDArray[Any], truth: NDArray[Any]) -> Parts:
+        """The sums of each example, under the name ``sums``."""
+        return {"sums": self.sums(outputs, truth)}
+
+    def pool(self, parts: Parts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The metric of the weighted sums."""
+        return self.of_sums(weights @ parts["sums"])
+
+    def leave_out(self, parts: Parts) -> NDArray[np.float64]:
+        """The metric without each example, exactly: its sums are subtracted."""
+        return self.of_sums(parts["sums"].sum(axis=0) - parts["sums"])
 
 
 METRICS: Registry[Metric] = Registry("deploykit.metrics", "metric")

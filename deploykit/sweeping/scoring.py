@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError
 from deploykit.core.result import Interval, Judged, Score
-from deploykit.measuring.accuracy import extra_metrics, score
+from deploykit.measuring.accuracy import compare, extra_metrics, score
 from deploykit.measuring.answers import answers, are_classes, read_as
 from deploykit.measuring.attacks import Attacked
 from deploykit.measuring.proving import TOLERANCE, gap
@@ -172,7 +172,7 @@ class Judge:
         after = outputs if own else read_as(outputs, self._contract)
         labels = self._workshop.data.labels(split)
         truth = labels if metric.truth == "labels" and labels is not None else before
-        return score(metric, metric.values(after, truth), metric.values(before, truth))
+        return compare(metric, after, before, truth)
 
     def _flips(self, outputs: NDArray[Any]) -> list[int]:
         before = self._read["evaluation"]

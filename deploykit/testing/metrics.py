@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from deploykit.core.contract import KINDS, Kind
 from deploykit.core.errors import DatasetError
 from deploykit.metrics._choose import choose
-from deploykit.metrics._contract import METRICS, Metric
+from deploykit.metrics._contract import METRICS, Metric, Pooled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,8 +126,9 @@ class MetricConformance:
                 assert np.isfinite(found).all()
                 assert not metric.binary or set(found.tolist()) <= {0.0, 1.0}
                 assert not metric.relative or (found >= 0).all()
-            assert (sign * right >= sign * wrong).all()
+            assert isinstance(metric, Pooled) or (sign * right >= sign * wrong).all()
             assert sign * right.mean() > sign * wrong.mean()
+            np.testing.assert_allclose(metric.overall(case.outputs, truth), right.mean(), rtol=1e-9)
 
     def test_each_example_counts_for_itself(self, name: str) -> None:
         """Its value does not depend on the others, nor are outputs and truth changed: comparisons are paired."""
@@ -143,9 +144,33 @@ class MetricConformance:
             truth = case.truth(metric)
             for given in (mixed, truth):
                 given.flags.writeable = False
+            if isinstance(metric, Pooled):
+                whole = metric.overall(mixed, truth)
+                np.testing.assert_allclose(metric.overall(mixed[order], truth[order]), whole, rtol=1e-9)
+                continue
             found = metric.values(mixed, truth)
             np.testing.assert_array_equal(metric.values(mixed[order], truth[order]), found[order])
             np.testing.assert_allclose(metric.values(mixed[3:4], truth[3:4]), found[3:4], rtol=1e-12)
+
+    def test_a_pooled_metric_is_that_of_repeated_examples(self, name: str) -> None:
+        """A weight says how often an example counts, and 0 leaves it out: intervals rest on this."""
+        import numpy as np
+
+        metric = METRICS.get(name)
+        if not isinstance(metric, Pooled):
+            return
+        weights = np.random.default_rng(2).integers(0, 3, (3, _EXAMPLES))
+        for case in self.suited(name):
+            mixed = case.outputs.copy()
+            mixed[::3] = damaged(case.outputs)[::3]
+            truth = case.truth(metric)
+            parts = metric.parts(mixed, truth)
+            assert all(len(array) == _EXAMPLES for array in parts.values())
+            found = metric.pool(parts, weights.astype(np.float64))
+            assert found.shape == (3,)
+            for row, value in zip(weights, found, strict=True):
+                again = np.repeat(np.arange(_EXAMPLES), row)
+                np.testing.assert_allclose(value, metric.overall(mixed[again], truth[again]), rtol=1e-9, atol=1e-12)
 
     def test_answers_that_are_not_numbers_are_never_right(self, name: str) -> None:
         """NaN gives NaN, which fails the candidate, or a worse value."""
@@ -158,6 +183,10 @@ class MetricConformance:
                 continue
             broken = case.outputs.copy()
             broken[0] = np.nan
+            if isinstance(metric, Pooled):
+                whole, less = (metric.overall(o, case.truth(metric)) for o in (case.outputs, broken))
+                assert np.isnan(less) or sign * less < sign * whole
+                continue
             before, after = (metric.values(o, case.truth(metric)) for o in (case.outputs, broken))
             assert np.isnan(after[0]) or sign * after[0] < sign * before[0]
             np.testing.assert_array_equal(after[1:], before[1:])
