@@ -41,13 +41,17 @@ class Registry(Generic[T]):
         return tuple(sorted(self._locations()))
 
     def get(self, name: str) -> T:
-        """The adapter called ``name``.
+        """The adapter called ``name``; ``name:value`` is one with that setting, where its adapters have one.
 
         Raises:
             SettingError: There is no such adapter (lists the known ones), or its file is malformed.
             MissingExtraError: Its file imports an optional package that is not installed.
         """
         locations = self._locations()
+        own, colon, value = name.partition(":")
+        if colon and own in locations and (configured := getattr(self.get(own), "configured", None)) is not None:
+            with_setting: T = configured(value)
+            return with_setting
         if name not in locations:
             raise unknown_name(self.what, name, locations)
         module_name, _, attribute = locations[name].partition(":")
@@ -77,7 +81,13 @@ class Registry(Generic[T]):
                     self.get(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._locations()
+        if not isinstance(name, str) or ":" not in name or name.partition(":")[0] not in self._locations():
+            return name in self._locations()
+        try:
+            self.get(name)
+        except SettingError:
+            return False
+        return True
 
     def _locations(self) -> dict[str, str]:
         package = importlib.import_module(self.package)

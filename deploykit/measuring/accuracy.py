@@ -83,10 +83,12 @@ def _drop(metric: Metric, change: Interval) -> Interval:
     return Interval(-change.value, -change.high, -change.low) if metric.higher_is_better else change
 
 
-def extra_metrics(chosen: Metric, outputs: NDArray[Any], labels: NDArray[Any] | None, kind: str = "") -> list[Metric]:
-    """Further metrics that cost nothing once outputs are known."""
+def extra_metrics(
+    chosen: Metric, outputs: NDArray[Any], labels: NDArray[Any] | None, kind: str = "", names: tuple[str, ...] = ()
+) -> list[Metric]:
+    """Further metrics that cost little once outputs are known; see ``beside`` of `Metric`."""
     found = []
-    for metric in METRICS.all():
+    for metric in (m.for_classes(names) for m in METRICS.all() if m.beside):
         truth = labels if metric.truth == "labels" else outputs
         usable = truth is not None and not (kind and metric.refuses(kind)) and not metric.unsuitable(outputs, truth)
         if metric.name != chosen.name and usable:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError, SettingError
-from deploykit.metrics._contract import METRICS, Metric
+from deploykit.metrics._contract import METRICS, Metric, Pooled
+from deploykit.metrics._entities import are_tags
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +66,25 @@ class Custom(Metric):
         return found
 
 
+def identity(metric: MetricLike, labels: NDArray[Any] | None, names: tuple[str, ...] = ()) -> str:
+    """What sets results of one metric apart from those of others in a store.
+
+    Args:
+        metric: What the user asked for.
+        labels: Labels as they were given.
+        names: Class names by index.
+    """
+    if not isinstance(metric, str):
+        return metric.name if isinstance(metric, Metric) else Custom(metric).identity()
+    if metric == "auto" and labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1:
+        # Masks and tags of entities once were judged by the share of right positions: those results stay apart.
+        if labels.ndim > 2:
+            return "auto: mean_iou"
+        if are_tags(names):
+            return "auto: token_f1"
+    return metric
+
+
 def check_name(metric: MetricLike) -> None:
     """Refuse an unknown name before any work; `choose` says later whether the metric suits the data.
 
@@ -75,7 +95,15 @@ def check_name(metric: MetricLike) -> None:
         METRICS.get(metric)
 
 
-def choose(metric: MetricLike, outputs: NDArray[Any], labels: NDArray[Any] | None, kind: str = "") -> Metric:
+def choose(
+    metric: MetricLike,
+    outputs: NDArray[Any],
+    labels: NDArray[Any] | None,
+    kind: str = "",
+    names: tuple[str, ...] = (),
+    *,
+    by_example: bool = False,
+) -> Metric:
     """The metric for the original's outputs and the data's labels.
 
     Args:
@@ -83,6 +111,8 @@ def choose(metric: MetricLike, outputs: NDArray[Any], labels: NDArray[Any] | Non
         outputs: The original's scored output, as `deploykit.measuring.answers.read` gives it.
         labels: Labels as the contract has recoded them; None when there are none.
         kind: Kind of the output; "" when it is not known.
+        names: Class names by index.
+        by_example: Whether ``"auto"`` takes means over examples only, for those who look at single examples.
 
     Raises:
         SettingError: An unknown name (lists the known ones).
@@ -90,12 +120,15 @@ def choose(metric: MetricLike, outputs: NDArray[Any], labels: NDArray[Any] | Non
     """
     if metric != "auto":
         chosen = metric if isinstance(metric, Metric) else METRICS.get(metric) if isinstance(metric, str) else None
-        chosen = chosen or Custom(metric)  # type: ignore[arg-type]  # what is left is a function
+        chosen = (chosen or Custom(metric)).for_classes(names)  # type: ignore[arg-type]  # what is left is a function
         truth = labels if chosen.truth == "labels" else outputs
         if reason := (kind and chosen.refuses(kind)) or chosen.unsuitable(outputs, truth):
             raise DatasetError(f"The metric {chosen.name} {reason}.", remedy='choose another metric or "auto".')
         return chosen
-    known = [m for m in METRICS.all() if m.priority and not (kind and m.refuses(kind))]
+    known = [
+        m.for_classes(names) for m in METRICS.all()
+        if m.priority_for(labels) and not (kind and m.refuses(kind)) and not (by_example and isinstance(m, Pooled))
+    ]  # fmt: skip
     if labels is not None:  # what is given is used, or refused
         usable = [m for m in known if m.truth == "labels" and not m.unsuitable(outputs, labels)]
         if not usable:
@@ -106,4 +139,4 @@ def choose(metric: MetricLike, outputs: NDArray[Any], labels: NDArray[Any] | Non
             )
     else:
         usable = [m for m in known if m.truth == "original" and not m.unsuitable(outputs, outputs)]
-    return max(usable, key=lambda m: m.priority, default=METRICS.get(_ALWAYS))
+    return max(usable, key=lambda m: m.priority_for(labels), default=METRICS.get(_ALWAYS))

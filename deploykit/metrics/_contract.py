@@ -7,11 +7,13 @@ which is all that intervals need.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from deploykit.core.adapter import Adapter
+from deploykit.core.errors import SettingError
 from deploykit.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ class Metric(Adapter):
         truth: What outputs are compared with: ``"labels"``, or the outputs of the original model (``"original"``).
         priority: ``"auto"`` takes the applicable metric with the highest one; 0: only by name.
         kinds: Kinds of outputs it is for, see `deploykit.core.contract.KINDS`; empty: any.
+        reference: The implementation whose values it gives; "" for deploykit's own definition.
+        beside: Whether it is measured beside the metric that was chosen, where it suits the data.
+        setting: Its one setting where it has one: a count, or a share between 0 and 1. ``name:value`` is the metric
+            with another one, wherever a metric's name is taken.
+        setting_help: What it sets, in words.
+        why: Why ``"auto"`` takes it, in words that follow "because"; "" where its kinds say so.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -37,6 +45,48 @@ class Metric(Adapter):
     truth: ClassVar[str] = "labels"
     priority: ClassVar[int] = 0
     kinds: ClassVar[frozenset[str]] = frozenset()
+    reference: ClassVar[str] = ""
+    beside: ClassVar[bool] = True
+    setting: Any = None
+    setting_help: ClassVar[str] = ""
+    why: ClassVar[str] = ""
+
+    def configured(self, value: str) -> Self:
+        """The metric with another setting; its name says so, ``recall_at_k:5``.
+
+        Raises:
+            SettingError: The metric has no setting, or the value is not one.
+        """
+        if self.setting is None:
+            raise SettingError(f"The metric {self.name} has no setting, got {self.name}:{value}.", remedy=self.name)
+        whole = isinstance(self.setting, int)
+        try:
+            found = int(value) if whole else float(value)
+        except ValueError:
+            found = 0
+        if not (found >= 1 if whole else 0 < found < 1):
+            what = "a whole number from 1" if whole else "a number between 0 and 1"
+            raise SettingError(
+                f"The metric {self.name}:{value} must be given {what}: {self.setting_help}.",
+                remedy=f"write {self.name}:{self.setting}, for example.",
+            )
+        other = copy.copy(self)
+        if found == self.setting:
+            return other
+        other.setting = found
+        other.name = f"{self.name}:{found:g}"  # type: ignore[misc]  # the adapter's name is per setting
+        other.label = f"{self.label} ({found:g})"  # type: ignore[misc]
+        return other
+
+    def for_classes(self, names: tuple[str, ...]) -> Self:
+        """The metric for outputs whose classes are called so, where it needs their names."""
+        del names
+        return self
+
+    def priority_for(self, truth: NDArray[Any] | None) -> int:
+        """``priority`` for data with such labels."""
+        del truth
+        return self.priority
 
     def refuses(self, kind: str) -> str:
         """Why the metric is not for a kind of output; "" when it is."""
@@ -76,7 +126,14 @@ class Pooled(Metric):
 
     What one example contributes is computed once (`parts`); the value of any weighting of the examples comes from that
     (`pool`): each one counted once for the metric itself, drawn with replacement for its interval.
+
+    Attributes:
+        among: Whether an example is judged by where it stands among the others (its neighbors): they stay as they are
+            when examples are drawn for the interval.
     """
+
+    beside: ClassVar[bool] = False
+    among: ClassVar[bool] = False
 
     @abstractmethod
     def parts(self, outputs: NDArray[Any], truth: NDArray[Any]) -> Parts:

@@ -21,18 +21,18 @@ class Positions(Metric):
         """Needs one class for each position, and scores or class numbers there."""
         if truth is None:
             return "needs labels"
-        wanted = _answers(truth) if self.truth == "original" else truth
+        wanted = answers_of(truth) if self.truth == "original" else truth
         if wanted.dtype.kind not in "iu" or wanted.ndim < 2:
             return "needs one class for each position"
-        found = _answers(outputs)
+        found = answers_of(outputs)
         return "" if found.shape == wanted.shape else f"labels have shape {wanted.shape[1:]}, answers {found.shape[1:]}"
 
     def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
         """The share of each example; positions with NaN are wrong, those without a label (padding) are left out."""
         import numpy as np
 
-        wanted = _answers(truth) if self.truth == "original" else truth
-        same = (_answers(outputs) == wanted).reshape(len(outputs), -1)
+        wanted = answers_of(truth) if self.truth == "original" else truth
+        same = (answers_of(outputs) == wanted).reshape(len(outputs), -1)
         if self.truth == "original":
             return np.asarray(same.mean(axis=1), np.float64)
         there = (wanted >= 0).reshape(len(outputs), -1)
@@ -41,7 +41,8 @@ class Positions(Metric):
         return found
 
 
-def _answers(outputs: NDArray[Any]) -> NDArray[Any]:
+def answers_of(outputs: NDArray[Any]) -> NDArray[Any]:
+    """The class of each position or example, -1 where its scores hold NaN."""
     import numpy as np
 
     if outputs.dtype.kind in "iu":

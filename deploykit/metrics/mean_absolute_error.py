@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploykit.metrics._mean_error import MeanError
 
@@ -19,7 +19,8 @@ class MeanAbsoluteError(MeanError):
     help = "Mean absolute difference between output and label; max_drop is relative to the original's error."
     priority = 2
 
-    def _error(self, difference: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _error(self, difference: NDArray[np.float64], wanted: NDArray[Any]) -> NDArray[np.float64]:
+        del wanted
         return abs(difference)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from deploykit.measuring.attacks import Attacked
 from deploykit.measuring.proving import TOLERANCE, gap
 from deploykit.measuring.racing import ERROR, Race, Stopped
 from deploykit.metrics._choose import Custom, MetricLike, choose
-from deploykit.metrics._contract import METRICS, Metric
+from deploykit.metrics._contract import METRICS, Metric, Pooled
 from deploykit.sweeping.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -88,9 +90,10 @@ class Judge:
         self._original = {s: self._load(baseline_key, s) for s in ("evaluation", "test")}
         self._read = {s: read_as(o, self._contract) if len(o) else o for s, o in self._original.items()}
         outputs, labels, kind = self._read["evaluation"], workshop.data.labels(), self._contract.scored.kind
+        names = self._contract.labels.named
         _check_numbers(self._original["evaluation"], "the original model")
-        self.metric = choose(metric, outputs, labels, kind)
-        self.metrics = [self.metric, *extra_metrics(self.metric, outputs, labels, kind)]
+        self.metric = choose(metric, outputs, labels, kind, names)
+        self.metrics = [self.metric, *extra_metrics(self.metric, outputs, labels, kind, names)]
 
     def judge(
         self, key: str, record: dict[str, Any], *, converted: bool = False, attacked: Attacked | None = None
@@ -116,7 +119,7 @@ class Judge:
                 remedy="please report this: a conversion has changed the shape of the outputs.",
             )
         _check_numbers(outputs, "this candidate")
-        scores = tuple(self._score(metric, outputs, "evaluation") for metric in self.metrics)
+        scores = (self._score(self.metric, outputs, "evaluation"), *self._beside(outputs))
         if attacked is not None:
             scores += self._under_attack(attacked, original=key == self._baseline_key)
         others = {name: Judged.from_json(found) for name, found in record.get("others", {}).items()}
@@ -132,6 +135,12 @@ class Judge:
             scores, confirmation, tuple(flips[:_MOST_FLIPS]), len(flips), key, others, int(record.get("batch", 0)),
             bool(record.get("batch_dependent")), same,
         )  # fmt: skip
+
+    def _beside(self, outputs: NDArray[Any]) -> Iterator[Score]:
+        """What is measured beside the metric; without those that these outputs leave undefined."""
+        for metric in self.metrics[1:]:
+            with suppress(CandidateError) if isinstance(metric, Pooled) else nullcontext():
+                yield self._score(metric, outputs, "evaluation")
 
     def _under_attack(self, attacked: Attacked, *, original: bool) -> tuple[Score, ...]:
         """Accuracies under attack, paired with the original's."""

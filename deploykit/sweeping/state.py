@@ -16,7 +16,7 @@ from deploykit.core.result import Failure, Finding, Latency, Measurement, Result
 from deploykit.core.serial import dump
 from deploykit.data.dataset import Dataset
 from deploykit.measuring.environment import here
-from deploykit.metrics._choose import Custom, MetricLike
+from deploykit.metrics._choose import MetricLike, identity
 from deploykit.planning.durations import Durations
 from deploykit.planning.finished import Built
 from deploykit.planning.planned import Planned
@@ -323,9 +323,9 @@ class _Clock:
 
 def context_name(model: Model, data: Dataset, metric: MetricLike, declared: Declared | None = None) -> str:
     """What sweeps of one model, dataset, meaning and metric share."""
-    identity = Custom(metric).identity() if callable(metric) else metric
     said = declared or Declared()
-    return json_digest([model.digest, data.digest, identity, said.output, said.scores])
+    judged = identity(metric, data.labels(), data.classes)
+    return json_digest([model.digest, data.digest, judged, said.output, said.scores])
 
 
 def facts(rows: list[Result]) -> dict[str, Any]:

@@ -24,11 +24,24 @@ class Case(NamedTuple):
         kind: What the outputs are, see `deploykit.core.contract.KINDS`.
         outputs: As `deploykit.measuring.answers.read` gives them, batch first.
         labels: What they are right for.
+        names: Class names by index.
+        wrong: Outputs that are wrong in every example; None: those of `damaged`.
     """
 
     kind: Kind
     outputs: NDArray[Any]
     labels: NDArray[Any]
+    names: tuple[str, ...] = ()
+    wrong: NDArray[Any] | None = None
+
+    @property
+    def broken(self) -> NDArray[Any]:
+        """Outputs that are wrong in every example."""
+        return damaged(self.outputs) if self.wrong is None else self.wrong
+
+    def metric(self, name: str) -> Metric:
+        """The metric as it is used for such outputs."""
+        return METRICS.get(name).for_classes(self.names)
 
     def truth(self, metric: Metric) -> NDArray[Any]:
         """What a metric compares the outputs with."""
@@ -55,6 +68,15 @@ def cases() -> Iterator[Case]:
         numbers = rng.normal(size=(_EXAMPLES, width))
         yield Case("values", numbers, numbers.copy())
         yield Case("embedding", numbers, numbers.copy())
+    tags = ("O", "B-PER", "I-PER", "B-LOC")
+    classes = rng.integers(0, len(tags), (_EXAMPLES, 9))
+    classes[:, 0] = 1  # an entity in each
+    scores = np.eye(len(tags))[classes] + rng.random((*classes.shape, len(tags))) / 2
+    yield Case("scores", scores, classes, tags)
+    yield Case("classes", classes, classes, tags, (classes + 1) % len(tags))
+    identities = np.arange(_EXAMPLES) % 4
+    vectors = np.eye(6)[identities] + rng.normal(0, 0.1, (_EXAMPLES, 6))
+    yield Case("embedding", vectors, identities, (), np.ones_like(vectors))  # a dead encoder
 
 
 def damaged(outputs: NDArray[Any]) -> NDArray[Any]:
@@ -68,8 +90,9 @@ class MetricConformance:
 
     def suited(self, name: str) -> list[Case]:
         """The cases that the metric is for, of which there must be some; it says why it is not for the others."""
-        metric, found = METRICS.get(name), []
+        found = []
         for case in cases():
+            metric = case.metric(name)
             reason = metric.refuses(case.kind) or metric.unsuitable(case.outputs, case.truth(metric))
             assert isinstance(reason, str)
             if not reason:
@@ -92,10 +115,10 @@ class MetricConformance:
         """For what suits it; for anything else the error names the metric and the reason."""
         metric, suited = METRICS.get(name), self.suited(name)
         for case in suited:
-            assert choose(name, case.outputs, case.labels, case.kind) is metric
+            assert choose(name, case.outputs, case.labels, case.kind, case.names).name == name
         for kind in set(KINDS) - {case.kind for case in suited} - (metric.kinds or set(KINDS)):
             try:
-                choose(name, suited[0].outputs, suited[0].labels, kind)
+                choose(name, suited[0].outputs, suited[0].labels, kind, suited[0].names)
             except DatasetError as error:
                 assert name in str(error)  # noqa: PT017  the package does not depend on pytest
                 assert kind in str(error)  # noqa: PT017
@@ -109,23 +132,23 @@ class MetricConformance:
             if metric.truth == "labels":
                 assert metric.unsuitable(case.outputs, None)
             else:
-                assert choose(name, case.outputs, None, case.kind) is metric
+                assert choose(name, case.outputs, None, case.kind).name == name
 
     def test_right_answers_are_better_than_wrong_ones(self, name: str) -> None:
         """There is one finite number per example, and its direction is the declared one."""
         import numpy as np
 
-        metric = METRICS.get(name)
-        sign = 1 if metric.higher_is_better else -1
+        sign = 1 if METRICS.get(name).higher_is_better else -1
         for case in self.suited(name):
+            metric = case.metric(name)
             truth = case.truth(metric)
-            right, wrong = metric.values(case.outputs, truth), metric.values(damaged(case.outputs), truth)
+            right, wrong = metric.values(case.outputs, truth), metric.values(case.broken, truth)
             for found in (right, wrong):
                 assert found.shape == (_EXAMPLES,)
                 assert found.dtype == np.float64
                 assert np.isfinite(found).all()
                 assert not metric.binary or set(found.tolist()) <= {0.0, 1.0}
-                assert not metric.relative or (found >= 0).all()
+                assert not metric.relative or isinstance(metric, Pooled) or (found >= 0).all()
             assert isinstance(metric, Pooled) or (sign * right >= sign * wrong).all()
             assert sign * right.mean() > sign * wrong.mean()
             np.testing.assert_allclose(metric.overall(case.outputs, truth), right.mean(), rtol=1e-9)
@@ -134,12 +157,12 @@ class MetricConformance:
         """Its value does not depend on the others, nor are outputs and truth changed: comparisons are paired."""
         import numpy as np
 
-        metric = METRICS.get(name)
         order = np.random.default_rng(1).permutation(_EXAMPLES)
         for case in self.suited(name):
+            metric = case.metric(name)
             mixed = np.where(
                 (np.arange(_EXAMPLES) % 2).reshape(-1, *[1] * (case.outputs.ndim - 1)),
-                case.outputs, damaged(case.outputs),
+                case.outputs, case.broken,
             )  # fmt: skip
             truth = case.truth(metric)
             for given in (mixed, truth):
@@ -156,13 +179,15 @@ class MetricConformance:
         """A weight says how often an example counts, and 0 leaves it out: intervals rest on this."""
         import numpy as np
 
-        metric = METRICS.get(name)
-        if not isinstance(metric, Pooled):
+        own = METRICS.get(name)
+        if not isinstance(own, Pooled) or own.among:
             return
         weights = np.random.default_rng(2).integers(0, 3, (3, _EXAMPLES))
         for case in self.suited(name):
+            metric = case.metric(name)
+            assert isinstance(metric, Pooled)
             mixed = case.outputs.copy()
-            mixed[::3] = damaged(case.outputs)[::3]
+            mixed[::3] = case.broken[::3]
             truth = case.truth(metric)
             parts = metric.parts(mixed, truth)
             assert all(len(array) == _EXAMPLES for array in parts.values())
@@ -176,9 +201,9 @@ class MetricConformance:
         """NaN gives NaN, which fails the candidate, or a worse value."""
         import numpy as np
 
-        metric = METRICS.get(name)
-        sign = 1 if metric.higher_is_better else -1
+        sign = 1 if METRICS.get(name).higher_is_better else -1
         for case in self.suited(name):
+            metric = case.metric(name)
             if case.outputs.dtype.kind != "f":
                 continue
             broken = case.outputs.copy()

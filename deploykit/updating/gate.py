@@ -224,7 +224,9 @@ class _Gate:
                 remedy="compare models that answer the same question; output= names the one to score.",
             )
         labels = self.sides[0].data.labels()
-        chosen = choose(metric, read[0], labels, self.sides[0].contract.scored.kind)
+        chosen = choose(
+            metric, read[0], labels, self.sides[0].contract.scored.kind, self.sides[0].contract.labels.named
+        )
         truth = labels if chosen.truth == "labels" and labels is not None else read[0]
         notes = [] if labels is not None else ["Without labels, answers are compared with the incumbent's."]
         for side, outputs in zip(self.sides, raw, strict=True):

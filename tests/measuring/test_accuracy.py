@@ -67,7 +67,12 @@ def test_auto_takes_what_suits():
     assert choose("auto", np.zeros((400, 4, 4)), None, "values").name == "output_fidelity"
     assert choose("auto", LABELS, LABELS, "classes").name == "accuracy"
     masks = np.zeros((400, 3, 3), np.int64)
-    assert choose("auto", np.zeros((400, 3, 3, 5)), masks, "scores").name == "position_accuracy"
+    assert choose("auto", np.zeros((400, 3, 3, 5)), masks, "scores").name == "mean_iou"
+    assert choose("auto", np.zeros((400, 3, 5)), masks[:, 0], "scores").name == "position_accuracy"
+    tags, tagged = ("O", "B-X", "I-X"), np.ones((400, 3), np.int64)
+    assert choose("auto", np.zeros((400, 3, 3)), tagged, "scores", tags).name == "token_f1"
+    assert choose("auto", np.zeros((400, 3, 3)), tagged, "scores", tags, by_example=True).name == "position_accuracy"
+    assert choose("auto", ORIGINAL, LABELS, "embedding").name == "recall_at_k"
     assert choose("auto", np.zeros((400, 3, 3, 5)), None, "scores").name == "position_agreement"
     assert choose("auto", np.zeros((400, 3)), np.zeros((400, 3), np.int64), "several").name == "label_f1"
 

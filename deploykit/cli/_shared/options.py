@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from deploykit.cli._shared.once import Pairs
+from deploykit.core.errors import SettingError
 from deploykit.core.settings.option import Option, options_of
 
 
@@ -37,14 +38,22 @@ def _add(parser: argparse._ActionsContainer, name: str, option: Option) -> None:
         type=_reader(option),
         action=Pairs if option.pairs else "store",
         help=f"{_sentence(option)}{_default(option)}{_repeatable(option)}".replace("%", "%%"),
-        choices=option.known if option.adapters and not option.address else None,
     )
 
 
 def _reader(option: Option) -> Any:
     if option.pairs:
         return lambda text: _pair(text, option)
+    if option.adapters and not option.address:
+        return lambda text: _named(text, option)
     return {"int": int, "float": float}.get(option.kind, str)
+
+
+def _named(text: str, option: Option) -> Any:
+    try:
+        return option.check(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _pair(text: str, option: Option) -> tuple[str, Any]:
@@ -56,7 +65,7 @@ def _pair(text: str, option: Option) -> tuple[str, Any]:
 
 def _sentence(option: Option) -> str:
     words = option.help.removesuffix(".")
-    names = f": {', '.join(option.known)}" if option.address else ""
+    names = f": {', '.join(option.known)}" if option.adapters else ""
     return f"{words[:1].lower()}{words[1:]}{names}"
 
 

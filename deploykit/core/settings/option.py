@@ -9,6 +9,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from deploykit.core.errors import SettingError, unknown_name
@@ -66,6 +67,7 @@ class Option(Parameter):
         parse: Reads a value from the command line, in place of its type.
         pairs: A dictionary: the flag takes one NAME=VALUE and can be repeated.
         address: The name of an adapter may be followed by ``://`` and an address.
+        files: The name may be that of a Python file, ``FILE.py`` or ``FILE.py:FUNCTION``.
     """
 
     more: str = ""
@@ -85,12 +87,28 @@ class Option(Parameter):
     parse: Callable[[str], Any] | None = None
     pairs: bool = False
     address: bool = False
+    files: bool = False
 
     @property
     def known(self) -> tuple[str, ...]:
         """All values of a choice; for an option with adapters, those installed here."""
         found = registry(*self.adapters).names() if self.adapters else ()
         return (*self.choices, *(n.value for n in self.named), *found)
+
+    def _has_setting(self, value: str) -> bool:
+        """Whether it names an adapter with a setting, ``name:value``, or a Python file with one of the user's.
+
+        Raises:
+            SettingError: The adapter has no setting, or not such a one; or there is no such file.
+        """
+        if self.adapters is None or self.address:
+            return False
+        if self.files and python_file(value):
+            if not Path(path := python_file(value)).is_file():
+                raise SettingError(f"There is no file {path}, given as {self.name}.", remedy=self.remedy)
+            return True
+        known = registry(*self.adapters)
+        return ":" in value and value.partition(":")[0] in known.names() and bool(known.get(value))
 
     def _schemes(self) -> set[str]:
         """Beginnings of addresses that belong to an adapter besides its name."""
@@ -126,7 +144,7 @@ class Option(Parameter):
             return value
         if self.kind == "choice" or self.adapters is not None:
             name = str(value).partition("://")[0].partition("+")[0] if self.address else value
-            if name not in self.known and not (self.address and name in self._schemes()):
+            if name not in self.known and not (self._has_setting(value) or (self.address and name in self._schemes())):
                 raise unknown_name(self.name, name, self.known)
             for choice in self.named:
                 if choice.value == value and choice.module:
@@ -144,6 +162,12 @@ class Option(Parameter):
     def remedy(self) -> str:
         """The default in words."""
         return f"the default is {self.usual}." if self.usual else super().remedy
+
+
+def python_file(value: str) -> str:
+    """The file that ``FILE.py`` or ``FILE.py:FUNCTION`` names, "" when it is neither."""
+    path, colon, function = value.rpartition(".py")
+    return f"{path}.py" if colon and path and (not function or function[0] == ":") else ""
 
 
 def option(kind: Literal["float", "int", "bool", "choice", "text"], default: Any, help: str, **more: Any) -> Option:  # noqa: A002

@@ -67,10 +67,11 @@ class ScoringOptions(TypedDict, total=False):
     metric: Annotated[
         MetricLike,
         option("text", "auto", "Quality to preserve.", label="Metric", metavar="NAME", choices=("auto",),
-                adapters=("deploykit.metrics", "metric"), usual="auto, chosen from the labels",
-                more='Name of a metric, ``"auto"`` (accuracy for class labels, mean absolute error for real labels, '
-                "agreement with the original when there are no labels), or a function of (outputs, labels) that gives "
-                "one value for each example."),
+                adapters=("deploykit.metrics", "metric"), usual="auto, chosen from the labels", files=True,
+                more='Name of a metric, with its setting after a colon where it has one (``"recall_at_k:5"``), '
+                '``"auto"`` (accuracy for class labels, mean IoU for masks, mean absolute error for real labels, '
+                "agreement with the original when there are no labels), a function of (outputs, labels) that gives one "
+                'value for each example, or ``"FILE.py:FUNCTION"`` with such a function.'),
     ]  # fmt: skip
     engine: Annotated[
         Any,

@@ -81,9 +81,9 @@ class _Checking:
             return BaselineCheck(self._count, warnings=tuple(warnings))
         scores = read_as(scored, self._contract)
         try:
-            metric = choose("auto", scores, self._labels, self._contract.scored.kind)
+            metric = choose("auto", scores, self._labels, self._contract.scored.kind, by_example=True)
         except DeploykitError as error:
-            return BaselineCheck(self._count, warnings=(*warnings, str(error)))
+            return BaselineCheck(self._count, warnings=(*warnings, *self._pooled(scores, str(error))))
         values = metric.values(scores, self._labels)
         chance = self._chance(metric)
         found = BaselineCheck(
@@ -93,6 +93,14 @@ class _Checking:
         if not suspicions and not self._tells_apart(scores) and (weak := self._weak(found, values)):
             warnings.append(weak)
         return replace(found, warnings=tuple(warnings), suspicions=tuple(suspicions), tried=tuple(tried))
+
+    def _pooled(self, scores: NDArray[Any], reason: str) -> list[str]:
+        """Why nothing can be said example by example; [] where the metric is one of all examples together."""
+        try:
+            choose("auto", scores, self._labels, self._contract.scored.kind, self._contract.labels.named)
+        except DeploykitError:
+            return [reason]
+        return []
 
     def _missing(self, scored: NDArray[Any]) -> bool:
         import numpy as np

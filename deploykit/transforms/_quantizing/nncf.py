@@ -131,7 +131,7 @@ class Judge:
             )
         self._labels = labels
         outputs, _ = self._answers(model, examples)
-        self.metric = choose("auto", outputs, labels, self._contract.scored.kind)
+        self.metric = choose("auto", outputs, labels, self._contract.scored.kind, by_example=True)
 
     def values(self, model: Any, examples: Iterable[tuple[int, calibration.Batch]]) -> NDArray[np.float64]:
         """The metric of each example, shape (examples,), whatever its direction.

@@ -1,0 +1,70 @@
+"""Retrieval among the examples themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deploykit.metrics import _neighbors
+from deploykit.metrics._contract import Summed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class RecallAtK(Summed):
+    """Share of examples with another one of their class, or identity, among the k nearest by cosine.
+
+    Equal cosines count against the example: an encoder that gives all examples the same vector finds nothing. Examples
+    that are alone in their class are left out.
+    """
+
+    name = "recall_at_k"
+    label = "recall@k"
+    help = "Share of examples with one of their class among the ten nearest embeddings; recall_at_k:1, :5 and so on."
+    kinds = frozenset({"embedding"})
+    setting = 10
+    setting_help = "how many neighbors are looked at"
+    priority = 3
+    why = "embeddings with classes are judged by the classes of their neighbors"
+    reference = "sklearn.neighbors.NearestNeighbors (cosine)"
+    among = True
+
+    def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
+        """Needs embeddings, and classes that some examples share."""
+        import numpy as np
+
+        if truth is None:
+            return "needs labels: the class or identity of each example; neighbor_agreement needs none"
+        if truth.dtype.kind not in "iuSU" or truth.ndim != 1:
+            return "needs the class or identity of each example"
+        if reason := _neighbors.unsuitable(outputs):
+            return reason
+        if len(outputs) <= self.setting:
+            return f"looks at {self.setting} neighbors, and there are only {len(outputs)} examples"
+        return "" if len(np.unique(truth)) < len(truth) else "is undefined: no two examples have the same class"
+
+    def sums(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+        """Whether an example is found, and whether it can be."""
+        import numpy as np
+
+        found = np.zeros((len(outputs), 2))
+        for block, cosines in _neighbors.similarities(outputs):
+            same = truth[block, None] == truth[None, :]
+            same[np.arange(len(same)), np.arange(block.start, block.stop)] = False
+            nearest = np.where(same, cosines, -np.inf).max(axis=1, keepdims=True)
+            before = ((cosines >= nearest - _neighbors.SAME) & ~same & np.isfinite(cosines)).sum(axis=1)
+            found[block, 1] = same.any(axis=1)
+            found[block, 0] = found[block, 1] * ((before < self.setting) & np.isfinite(nearest[:, 0]))
+        return found
+
+    def of_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of those that can be found."""
+        import numpy as np
+
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share: NDArray[np.float64] = sums[..., 0] / sums[..., 1]
+        return share
+
+
+ADAPTER = RecallAtK()
