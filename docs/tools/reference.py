@@ -12,7 +12,7 @@ from typing import Any
 from deploykit.converters._tensorflow_graph.rules import RULES
 from deploykit.core.registry import registry
 from deploykit.loading._contract import FORMATS
-from docs.tools import buys, proved
+from docs.tools import buys, proved, tasks
 
 FOLDER = Path(__file__).parents[1] / "reference" / "generated"
 PROOFS = Path(__file__).parents[2] / "tests" / "proof" / "results.json"
@@ -34,6 +34,7 @@ def write() -> None:
     pages.update({name: _table(name) for name in TABLES})
     pages["operators"] = f"{', '.join(sorted(RULES))}.\n"
     pages["buys"] = buys.page()
+    pages["tasks"] = tasks.page()
     pages["proofs"] = proofs(json.loads(PROOFS.read_text("utf-8")))
     for name, text in pages.items():
         path = FOLDER / f"{name}.md"
