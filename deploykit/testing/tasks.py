@@ -134,8 +134,10 @@ def make(arguments: dict[str, Any], report: Any) -> dict[str, Any]:
     if kind.kept:  # what is learned for is not what is served
         model = keras.Model(model.inputs, model.get_layer(kind.kept).output, name=model.name)
     model.save(arguments["model"])
-    arrays = {f"{name}_{part}": array for part, pair in parts.items() for name, array in zip("xy", pair, strict=True)}
-    named = {} if not kind.classes else {"classes": np.array(kind.classes)}
+    arrays: dict[str, Any] = {
+        f"{name}_{part}": array for part, pair in parts.items() for name, array in zip("xy", pair, strict=True)
+    }
+    named: dict[str, Any] = {"classes": np.array(kind.classes)} if kind.classes else {}
     np.savez(arguments["data"], **arrays, **named)
     return {}
 

@@ -16,8 +16,9 @@ TABLE = Path(__file__).parent / "tasks.json"
 #: Format that is given → runtime → what makes a candidate of it; None: nothing does, the original is served.
 WAYS = {
     "keras": {
-        "tensorflow": dk.Step("prune_channels", {"ratio": 0.1, "multiple": 1}), "onnxruntime": dk.Step("quantize_static"),
-        "litert": dk.Step("quantize_static"), "openvino": dk.Step("quantize_static"),
+        "tensorflow": dk.Step("prune_channels", {"ratio": 0.1, "multiple": 1}),
+        "onnxruntime": dk.Step("quantize_static"), "litert": dk.Step("quantize_static"),
+        "openvino": dk.Step("quantize_static"),
     },
     "saved_model": {
         "tensorflow": None, "onnxruntime": dk.Step("quantize_dynamic"), "litert": dk.Step("quantize_dynamic"),
