@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from deploykit.core.digest import json_digest
+from deploykit.core.errors import SettingError
 from deploykit.core.parameter import Value
 from deploykit.core.serial import Plain
 
@@ -45,6 +48,24 @@ class Recipe(Plain):
     """
 
     steps: tuple[Step, ...] = ()
+
+    @classmethod
+    def of(cls, given: Any) -> Recipe:
+        """``given`` itself, or the recipe of a step, of a technique's name, or of several of them in order.
+
+        Raises:
+            SettingError: It is something else.
+        """
+        if isinstance(given, Recipe):
+            return given
+        parts = (given,) if isinstance(given, Step | str) else given
+        steps = [Step(part) if isinstance(part, str) else part for part in parts] if isinstance(parts, Iterable) else []
+        if not isinstance(parts, Iterable) or not all(isinstance(step, Step) for step in steps):
+            raise SettingError(
+                f"Expected a recipe, got {given!r}.",
+                remedy='give a Recipe, a Step such as dk.Step("quantize_static"), or a list of steps.',
+            )
+        return cls(tuple(steps))
 
     def __str__(self) -> str:
         return " → ".join(map(str, self.steps)) or "original"

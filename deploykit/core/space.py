@@ -23,6 +23,13 @@ _YAML = {".yaml", ".yml"}
 _MOST_BYTES, _MOST_VALUES = 16 << 20, 1_000_000
 
 
+def _listed(given: Any, what: str, *single: type) -> list[Any]:
+    """A collection as a list; one alone would be read as what it holds, letter by letter where it is a text."""
+    if isinstance(given, (str, *single)) or not isinstance(given, Iterable):
+        raise SettingError(f"Expected a list of {what}, got {given!r}.", remedy="put it in a list.")
+    return list(given)
+
+
 @dataclass(frozen=True)
 class Refine(Plain):
     """A second round: the best candidates of the first one again, on other targets.
@@ -44,9 +51,10 @@ class Space(Plain):
     lists the reason.
 
     Attributes:
-        recipes: What is applied to the model; the empty recipe (the original model) is always tried.
-        targets: Where it runs; empty: every installed runtime that is tried by default, on its first device with
-            one thread.
+        recipes: What is applied to the model; the empty recipe (the original model) is always tried. A step or a list
+            of steps stands for its recipe.
+        targets: Where it runs, a runtime's name for its first device with one thread; empty: every installed runtime
+            that is tried by default.
         refine: The second round.
         name: Name of its preset, empty if it was made by hand.
 
@@ -66,8 +74,13 @@ class Space(Plain):
     name: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "recipes", tuple(self.recipes))
-        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "recipes", tuple(map(Recipe.of, _listed(self.recipes, "recipes", Recipe, Step))))
+        targets = [Target(t) if isinstance(t, str) else t for t in _listed(self.targets, "targets", Target)]
+        if wrong := [t for t in targets if not isinstance(t, Target)]:
+            raise SettingError(
+                f"Expected targets, got {wrong[0]!r}.", remedy='give Target("onnxruntime"), or the name of a runtime.'
+            )
+        object.__setattr__(self, "targets", tuple(targets))
 
     def candidates(self, targets: Iterable[Target]) -> tuple[Candidate, ...]:
         """All combinations in a fixed order, without duplicates; the original model comes first."""

@@ -118,8 +118,7 @@ def build(
     settings = complete(BuildOptions, options)
     declared, seed, limits = declared_of(settings), settings["seed"], Limits.of(settings)
     data = checked(model, data, declared)
-    steps = recipe.steps if isinstance(recipe, Recipe) else (recipe,) if isinstance(recipe, Step) else tuple(recipe)
-    joined = join(Space((Recipe(steps),)), model, data)
+    joined = join(Space((Recipe.of(recipe),)), model, data)
     recipe = joined.space.recipes[0]
     routes = Routes(model, data, seed, compiling=False)  # what is built here is run and exported elsewhere as well
     names = [r.name for r in RUNTIMES.all()]

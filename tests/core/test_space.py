@@ -28,6 +28,27 @@ spaces = st.builds(
 )
 
 
+def test_steps_and_names_stand_for_recipes_and_targets():
+    assert Space([INT8.steps[0], BOTH.steps, "quantize_float16"], ["litert"]) == Space(
+        [INT8, BOTH, Recipe((Step("quantize_float16"),))], [Target("litert")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipes", "targets", "message"),
+    [
+        (INT8, (), "list of recipes"),
+        (INT8.steps[0], (), "list of recipes"),
+        ([3], (), "got 3.*Step"),
+        ([INT8], "litert", "list of targets"),
+        ([INT8], [4], "got 4.*name of a runtime"),
+    ],
+)
+def test_anything_else_is_refused_at_once(recipes, targets, message):
+    with pytest.raises(SettingError, match=message):
+        Space(recipes, targets)
+
+
 @given(spaces)
 def test_spaces_survive_json_text(space):
     assert Space.from_json(parse(dump(space))) == space
