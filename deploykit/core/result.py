@@ -92,6 +92,49 @@ class Latency(Plain):
 
 
 @dataclass(frozen=True)
+class Footprint(Plain):
+    """What a candidate takes of its host beside latency: from the same launches, with t-intervals over them.
+
+    Each launch loads the file in a fresh process whose libraries are imported already, alone on the host.
+
+    Attributes:
+        load_ms: Opening the file while it is in the system's cache. None where no launch was such, as with all others.
+        cold_load_ms: Opening it when it is not: it comes from the disk. Every second launch does so.
+        first_ms: The first inference after opening, before any warm-up.
+        throughput: Examples per second, inferences of the target's batch size one after another.
+        memory_bytes: Growth of the process's private memory by loading and running the model.
+        energy_mj: Millijoules per inference of what ``energy_from`` names, as a whole: its idle power is counted, and
+            so is what other processes make it do.
+        energy_from: The counter, for example ``"RAPL: package-0, dram"``; "" where there was none.
+        missing: Column that could not be measured here → why.
+    """
+
+    load_ms: Interval | None = None
+    cold_load_ms: Interval | None = None
+    first_ms: Interval | None = None
+    throughput: Interval | None = None
+    memory_bytes: Interval | None = None
+    energy_mj: Interval | None = None
+    energy_from: str = ""
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def cost_per_million(self, price_per_hour: float) -> Interval | None:
+        """What a million predictions cost on a machine with that price, made one batch after another.
+
+        Args:
+            price_per_hour: Of the whole machine, in any currency; the cost is in the same.
+
+        Returns:
+            With the interval of the throughput; None where that was not measured.
+        """
+        if self.throughput is None or not price_per_hour:
+            return None
+        million = 1e6 * price_per_hour / 3600
+        fast, slow = self.throughput.high, self.throughput.low
+        return Interval(million / self.throughput.value, million / fast, million / slow if slow > 0 else 1e30)
+
+
+@dataclass(frozen=True)
 class LayerTime(Plain):
     """One layer of a candidate beside the same layer of float32 on the same runtime, from the runtime's profiler.
 
@@ -221,6 +264,7 @@ class Measurement(Plain):
         batch: Examples that were evaluated at once: the target's batch size where answers depend on their batch.
         batch_dependent: Whether an example's answer depends on the others in its batch.
         same_function: Whether all outputs are the original's to rounding: a conversion that lost nothing.
+        footprint: Load time, throughput, memory and energy; None until it is timed, and in stores of an older version.
     """
 
     scores: tuple[Score, ...]
@@ -240,6 +284,7 @@ class Measurement(Plain):
     batch: int = 0
     batch_dependent: bool = False
     same_function: bool = False
+    footprint: Footprint | None = None
 
     def ruined(self, max_error: float = MAX_OUTPUT_ERROR, min_agreement: float = MIN_AGREEMENT) -> str:
         """Which output that is not scored differs too much from the original's, in words; "" when none does."""

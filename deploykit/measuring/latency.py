@@ -32,7 +32,13 @@ from deploykit.sandbox.turn import alone
 ROUNDS = 25
 #: Sessions alive at once; more are timed in several groups, each with its own baseline and clone.
 GROUP_SIZE = 24
-_WORK = "deploykit.measuring.session_work"
+#: Launches with an uninterrupted run where a counter of energy is too slow for blocks.
+_ENERGY_LAUNCHES = 3
+_WORK = "deploykit.measuring.sessions.timing_work"
+_WORDS = {
+    "prepare": "starting", "open_session": "loading", "warm_up": "warm-up", "run_block": "timing",
+    "count_energy": "energy",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,16 @@ class Series(Plain):
         warm: Whether warm-up settled.
         peak_memory_bytes: Growth of the process by loading and running the model.
         error: Why the entry could not be timed in this launch, plain form of an error.
-        seconds: Time spent on it: half of its opening, because two are opened at a time, warm-up and blocks.
+        seconds: Time spent on it: half of its start, because two processes start at a time, loading, warm-up, blocks.
+        load_ns: Time of opening the file.
+        cached: Whether the file was in the system's cache then, see `deploykit.measuring.sessions.page_cache`: "" when
+            it was in part, None where the system does not say.
+        first_ns: Time of the first inference.
+        batch: Examples of an inference.
+        energy_uj: Energy over ``energy_runs`` inferences, in microjoules.
+        energy_runs: Inferences over which energy was counted; 0 when it was not.
+        energy_from: What counted it.
+        no_energy: Why nothing did.
     """
 
     block_medians_ns: tuple[int, ...] = ()
@@ -81,6 +96,14 @@ class Series(Plain):
     peak_memory_bytes: int = 0
     error: dict[str, str] | None = None
     seconds: float = 0.0
+    load_ns: int = 0
+    cached: str | None = None
+    first_ns: int = 0
+    batch: int = 0
+    energy_uj: int = 0
+    energy_runs: int = 0
+    energy_from: str = ""
+    no_energy: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,7 +207,10 @@ def launch(arguments: dict[str, Any], report: Report, host: Host) -> dict[str, A
 
 @dataclass(frozen=True)
 class _Launching:
-    """One launch on this host. A lock file keeps the timings of other deploykit processes waiting."""
+    """One launch on this host. A lock file keeps the timings of other deploykit processes waiting.
+
+    Processes start two at a time. Models are then loaded one after the other, since loading is timed as well.
+    """
 
     order: Order
     host: Host
@@ -199,7 +225,7 @@ class _Launching:
         series: dict[str, Series] = {}
         children: dict[str, Child] = {}
         try:
-            with ThreadPoolExecutor(2) as pool:  # opening is not timed and may use both cores
+            with ThreadPoolExecutor(2) as pool:  # starting is not timed and may use both cores
                 for entry, opened in zip(entries, pool.map(self._open, entries), strict=True):
                     if isinstance(opened, Child):
                         children[entry.key] = opened
@@ -227,8 +253,10 @@ class _Launching:
                 "format": entry.format,
                 "target": entry.target.to_json(),
                 "data": entry.data or self.order.data,
+                "reads": entry.reads or (entry.path,),
+                "cold": self.order.index % 2 == 1,
             }
-            child.call(self._task("open_session", entry, arguments), cancel=self.host.cancel)
+            child.call(self._task("prepare", entry, arguments), cancel=self.host.cancel)
             self.spent[entry.key] = (time.perf_counter() - began) / 2
             return child
         except DeploykitError as error:
@@ -260,17 +288,22 @@ class _Launching:
                 self.spent[entry.key] += time.perf_counter() - began
             return found
 
+        loaded = everybody("open_session", lambda _key: {})
         warm = everybody("warm_up", lambda _key: {})
         rounds = min([self.order.rounds, *(w["runs"] for w in warm.values())])
         for _round in range(rounds):
             found = everybody("run_block", lambda key: {"runs": max(1, round(warm[key]["runs"] / rounds))})
             for key, block in found.items():
                 blocks[key].append(block)
-        return {k: _series(b, warm[k], self.spent[k]) for k, b in blocks.items() if k not in failed} | failed
+        slow = {k for k, found in loaded.items() if found["slow_meter"]} if self.order.index < _ENERGY_LAUNCHES else ()
+        for key, counted in everybody("count_energy", lambda key: {"wanted": key in slow}).items() if slow else ():
+            blocks[key][-1] |= counted
+        timed = (key for key in blocks if key not in failed)
+        return {k: _series(blocks[k], {**loaded[k], **warm[k]}, self.spent[k]) for k in timed} | failed
 
     def _task(self, function: str, entry: Timed, arguments: dict[str, Any]) -> Task:
         log = str(Path(self.order.log_dir) / f"latency-{entry.key}.log")
-        words = {"open_session": "loading", "warm_up": "warm-up", "run_block": "timing"}[function]
+        words = _WORDS[function]
         return Task(
             f"{_WORK}:{function}", arguments, entry.group, self.order.deadline_s, self.order.memory_bytes, log=log,
             name=words,
@@ -287,4 +320,12 @@ def _series(blocks: list[dict[str, Any]], warm: dict[str, Any], seconds: float) 
         warm["warm"],
         warm["peak_memory_bytes"],
         seconds=seconds,
+        load_ns=warm["load_ns"],
+        cached=warm["cached"],
+        first_ns=warm["first_ns"],
+        batch=warm["batch"],
+        energy_uj=sum(b["energy_uj"] for b in blocks),
+        energy_runs=sum(b["energy_runs"] for b in blocks),
+        energy_from=warm["energy_from"],
+        no_energy=warm["no_energy"],
     )

@@ -11,7 +11,7 @@ from typing import Any
 from deploykit.core.candidate import Target
 from deploykit.data.dataset import Dataset
 from deploykit.measuring.profile_match import Profile, compare
-from deploykit.measuring.session_work import timed_inputs
+from deploykit.measuring.sessions.timing_work import timed_inputs
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.runtimes._profile import NodeTime, quick_mean
 from deploykit.runtimes._session import Session

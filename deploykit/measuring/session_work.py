@@ -1,11 +1,8 @@
-"""Tasks that run in a child of their own: one opened model, timed in blocks, and evaluated."""
+"""Tasks that run in a child: one opened model, evaluated on whole splits."""
 
 from __future__ import annotations
 
-import gc
-import os
 import time
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,21 +22,6 @@ from deploykit.runtimes._session import Session
 from deploykit.sandbox.task import Report
 from deploykit.storage.disk import make_private
 
-#: Different real inputs that timed runs cycle through, so that no cache holds one answer.
-_SAMPLES = 16
-_WARM_CAP_S = 2.0
-_WARM_TOLERANCE = 0.02
-_WARM_RUNS = 20
-#: Timed runs of one launch: as many, or as long if that is more; but no longer than the cap, and never fewer than the
-#: floor.
-_RUNS = 100
-_RUNS_S = 0.1
-_RUNS_CAP_S = 2.5
-_RUNS_FLOOR = 15
-#: A block begins with this much of untimed work: others have filled the caches meanwhile. It does not matter to models
-#: above the cap.
-_LEAD_S = 0.0005
-_LEAD_CAP_S = 0.005
 _EVALUATION_BATCH = 32
 #: Progress is reported this often: each report costs the driver about as much as a small model costs for a batch.
 _TELL_S = 0.1
@@ -48,97 +30,6 @@ _TELL_S = 0.1
 def preload() -> None:
     """Import the adapters of all runtimes."""
     RUNTIMES.preload()
-
-
-@dataclass
-class _Opened:
-    session: Session
-    inputs: list[list[Any]] = field(default_factory=list)
-    lead: int = 0
-    done: int = 0
-    memory_before: int = 0
-
-
-_opened: _Opened | None = None
-
-
-def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Open a candidate in this process and prepare its inputs; nothing is timed yet."""
-    global _opened
-    target = Target.from_json(arguments["target"])
-    _pin(target.threads)
-    before = _own_memory()
-    data = Dataset.open(Path(arguments["data"]))
-    session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"], data.contract)
-    size, fixed = target.batch_size, session.batch_size
-    if fixed and size not in (1, fixed):
-        raise CandidateError(
-            f"The model has a fixed batch size of {fixed}; the target asks for {size}.",
-            remedy=f"use batch_size={fixed}.",
-        )
-    inputs = timed_inputs(session, data, fixed or size, _SAMPLES)
-    steps = len(inputs)
-    _opened = _Opened(session, inputs, memory_before=before)
-    gc.disable()
-    return {"inputs": steps, "delegate": session.delegate}
-
-
-def warm_up(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Run until two successive medians agree within 2 % (at most 2 s).
-
-    Returns:
-        ``warm``: whether they did; ``runs``: how many timed runs a launch is to have in all of its blocks;
-        ``peak_memory_bytes``.
-    """
-    opened = _current()
-    end = time.perf_counter() + _WARM_CAP_S
-    previous, warm, median = 0.0, False, 0.0
-    while not warm:
-        times = _time_runs(opened, 5 if previous == 0.0 else max(3, min(_WARM_RUNS, int(0.05 / previous))))
-        median = sorted(times)[len(times) // 2] / 1e9
-        warm = previous > 0 and abs(median - previous) <= _WARM_TOLERANCE * previous
-        previous = median
-        if time.perf_counter() > end:
-            break
-    opened.lead = max(1, round(_LEAD_S / median)) if median < _LEAD_CAP_S else 0
-    wanted = max(_RUNS, round(_RUNS_S / median))
-    return {
-        "warm": warm,
-        "peak_memory_bytes": max(0, _own_memory(peak=True) - opened.memory_before),
-        "runs": max(_RUNS_FLOOR, min(wanted, int(_RUNS_CAP_S / median))),
-    }
-
-
-def run_block(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """One timed block of ``runs`` inferences.
-
-    Returns:
-        ``times_ns`` of the single inferences, ``cpu_ns`` of all threads over the block, ``switches`` forced on it.
-    """
-    opened = _current()
-    _time_runs(opened, opened.lead)
-    before, cpu = _switches(), time.process_time_ns()
-    times = _time_runs(opened, arguments["runs"])
-    return {"times_ns": times, "cpu_ns": time.process_time_ns() - cpu, "switches": _switches() - before}
-
-
-def timed_inputs(session: Session, data: Dataset, size: int, steps: int) -> list[list[Any]]:
-    """Real inputs of single inferences, as `Session.run` takes them.
-
-    Of examples that are sequences it is the first steps, each from fresh state.
-
-    Args:
-        session: The opened model.
-        data: The data.
-        size: Examples of an inference.
-        steps: How many different inferences at most.
-    """
-    count = min(steps * size, len(data.splits["evaluation"]))
-    examples = {k: _repeat(v, size) for k, v in data.batch("evaluation", slice(0, count)).items()}
-    examples = session.feeding.first_step(examples)
-    found = len(next(iter(examples.values()))) // size
-    batches = ({k: v[i * size : (i + 1) * size] for k, v in examples.items()} for i in range(max(1, found)))
-    return [[array.copy() for array in session.arrange(batch)] for batch in batches]
 
 
 def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -314,61 +205,3 @@ def _save(path: Path, array: Any) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)  # on a full disk it takes the room others need
-
-
-def _current() -> _Opened:
-    if _opened is None:
-        raise CandidateError("No session is open in this process.", remedy="call open_session first.")
-    return _opened
-
-
-def _time_runs(opened: _Opened, count: int) -> list[int]:
-    run, inputs, clock = opened.session.run, opened.inputs, time.perf_counter_ns
-    times = [0] * count
-    first, opened.done = opened.done, opened.done + count  # a short block continues where the last one ended
-    for i in range(count):
-        arrays = inputs[(first + i) % len(inputs)]
-        start = clock()
-        run(arrays)
-        times[i] = clock() - start
-    return times
-
-
-def _repeat(array: Any, size: int) -> Any:
-    """The examples, repeated so that they fill at least one batch."""
-    import numpy as np
-
-    if len(array) >= size:
-        return array[: len(array) // size * size]
-    return np.concatenate([array] * -(-size // len(array)))[:size]
-
-
-def _pin(threads: int) -> None:
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[-min(threads, len(cores)) :])
-
-
-def _switches() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-
-
-def _own_memory(*, peak: bool = False) -> int:
-    """Private memory of this process in bytes; pages of libraries and mapped files are not counted.
-
-    The system keeps a peak of the whole resident size only: what that once was above the present size was private.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        facts = dict(line.split(":", 1) for line in status.read_text().splitlines() if line.startswith(("Vm", "Rss")))
-        kilobytes = {k: int(v.split()[0]) for k, v in facts.items()}
-        above = kilobytes["VmHWM"] - kilobytes["VmRSS"] if peak else 0
-        return 1024 * (kilobytes["RssAnon"] + max(0, above))
-    import psutil
-
-    memory = psutil.Process().memory_info()
-    return int(getattr(memory, "peak_wset", memory.rss) if peak else memory.rss)

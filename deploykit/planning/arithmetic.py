@@ -17,7 +17,7 @@ from deploykit.sandbox.groups._contract import costs_of
 #: Multiplications a second of one core, by the widest vectors it has.
 _RATES = (("avx512f", 80e9), ("avx2", 35e9), ("asimd", 20e9))
 _SLOWEST = 8e9
-#: Timed runs of one session in one launch, see `deploykit.measuring.session_work`; and what warms up before.
+#: Timed runs of one session in one launch, see `deploykit.measuring.sessions.timing_work`; and what warms up before.
 _RUNS, _RUNS_S, _RUNS_CAP_S = 100, 0.1, 2.5
 _WARM_RUNS, _WARM_CAP_S = 30, 2.0
 #: What the driver's calls of a session in one launch take, one for each block.

@@ -12,7 +12,7 @@ from deploykit.measuring.latency import ROUNDS
 from deploykit.runtimes._contract import RUNTIMES
 
 #: Raised when what a launch does changes.
-_PROTOCOL = 4
+_PROTOCOL = 5
 #: Launches of the screen.
 _SCREEN = 3
 

@@ -18,6 +18,7 @@ from deploykit.core.serial import Plain
 #: import while it has nothing to do.
 TASKS = (
     "deploykit.measuring.session_work",
+    "deploykit.measuring.sessions.timing_work",
     "deploykit.sweeping.work",
     "isal.isal_zlib",
     "msgspec",

@@ -10,9 +10,10 @@ from deploykit.choosing.pareto import beats
 from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import CandidateError, from_json
-from deploykit.core.result import Latency
+from deploykit.core.result import Footprint, Latency
 from deploykit.measuring.latency import GROUP_SIZE, Launch, Timed, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
+from deploykit.measuring.sessions.footprints import footprints
 from deploykit.planning.finished import Built
 from deploykit.planning.planned import Planned
 from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
@@ -353,16 +354,16 @@ class TimingStage:
     ) -> None:
         series = [s for launch in launches if (s := launch.series.get(name)) is not None]
         error = next((s.error for s in series if s.error is not None), None)
+        footprint = footprints(launches, [name]).get(name, Footprint())
         for item in same:
             key, first = item.planned.key, same[0].planned.key
             if error is not None:
                 self._state.failed(key, from_json(error), "latency")
             elif name in found:
-                memory = int(sorted(s.peak_memory_bytes for s in series)[len(series) // 2])
                 twin = "" if key == first else first
                 where = launches[-1].environment
                 seconds = sum(s.seconds for s in series)
-                self._state.timed(key, found[name], memory, seconds, final=final, same_as=twin, environment=where)
+                self._state.timed(key, found[name], footprint, seconds, final=final, same_as=twin, environment=where)
                 self._state.lost(key, [worker for launch in launches for worker in launch.lost_workers])
             elif final:
                 self._state.failed(

@@ -1,0 +1,71 @@
+"""From launches to what a model takes of its host, with intervals over launches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from deploykit.core.result import Footprint, Interval
+from deploykit.measuring.latency import Launch, Series
+from deploykit.measuring.statistics import t_interval
+
+#: An end of an interval that is not known is this many times the value away, so that it has a form in JSON.
+_FAR = 1e9
+
+
+def footprints(launches: Sequence[Launch], keys: Iterable[str]) -> dict[str, Footprint]:
+    """Footprint of every key that was timed.
+
+    Args:
+        launches: Launches of one group, or of several on the same hardware.
+        keys: Names of series.
+    """
+    found = {}
+    for key in keys:
+        series = [s for launch in launches if (s := launch.series.get(key)) is not None and s.times_ns]
+        if series:
+            found[key] = _footprint(series)
+    return found
+
+
+def _footprint(series: Sequence[Series]) -> Footprint:
+    loaded = [s for s in series if s.load_ns]
+    warm = _interval(loaded, lambda s: s.load_ns / 1e6 if s.cached is None or s.cached == "warm" else None)
+    cold = _interval(loaded, lambda s: s.load_ns / 1e6 if s.cached == "cold" else None)
+    energy = _interval(series, lambda s: s.energy_uj / s.energy_runs / 1e3 if s.energy_runs else None)
+    missing: dict[str, str] = {}
+    if loaded and cold is None:
+        missing["cold_load_ms"] = _why_not_cold(loaded)
+    if energy is None and (why := next((s.no_energy for s in series if s.no_energy), "")):
+        missing["energy_mj"] = why
+    return Footprint(
+        load_ms=warm,
+        cold_load_ms=cold,
+        first_ms=_interval(series, lambda s: s.first_ns / 1e6 if s.first_ns else None),
+        throughput=_interval(series, lambda s: s.batch * len(s.times_ns) * 1e9 / sum(s.times_ns) if s.batch else None),
+        memory_bytes=_interval(series, lambda s: float(s.peak_memory_bytes)),
+        energy_mj=energy,
+        energy_from=next((s.energy_from for s in series if s.energy_runs), ""),
+        missing=missing,
+    )
+
+
+def _why_not_cold(loaded: Sequence[Series]) -> str:
+    if len(loaded) < 2:
+        return "every second launch loads cold, and there was one launch"
+    if all(s.cached is None for s in loaded):
+        return "this system does not say whether a file is in its cache"
+    return (
+        "the file stays in the system's cache: another process uses it, or its file system is in memory"
+    )
+
+
+def _interval(series: Sequence[Series], value: Callable[[Series], float | None]) -> Interval | None:
+    """Mean over launches with its t-interval; None when no launch has a value."""
+    values = [v for s in series if (v := value(s)) is not None]
+    if not values:
+        return None
+    found = t_interval(values)
+    most = _FAR * max(abs(found.value), 1.0)
+    ends = (found.low, found.high) if math.isfinite(found.high) else (-most, most)
+    return Interval(found.value, *ends)
