@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from deploykit.core.class_change import ClassChange
     from deploykit.core.contract import InputMeaning, LabelMeaning, OutputMeaning
     from deploykit.core.model import Layer, TensorSpec
-    from deploykit.core.result import Failure, Finding, Interval, Judged, Latency, LayerTime, Measurement, Score
+    from deploykit.core.result import (
+        Failure,
+        Finding,
+        Footprint,
+        Interval,
+        Judged,
+        Latency,
+        LayerTime,
+        Measurement,
+        Score,
+    )  # fmt: skip
     from deploykit.core.security.keys import Key
     from deploykit.core.security.memory import MemoryFiles
     from deploykit.core.settings.options import SweepOptions
@@ -93,6 +103,7 @@ __all__ = [
     "Finding",
     "Flip",
     "Flips",
+    "Footprint",
     "GateCheck",
     "GatePlan",
     "GateSide",
@@ -185,6 +196,7 @@ _HOMES = {
     "Finding": "deploykit.core.result",
     "Flip": "deploykit.reporting.evidence.flips",
     "Flips": "deploykit.reporting.evidence.flips",
+    "Footprint": "deploykit.core.result",
     "GateCheck": "deploykit.updating.comparison",
     "GatePlan": "deploykit.updating.comparison",
     "GateSide": "deploykit.updating.comparison",

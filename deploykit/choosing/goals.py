@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deploykit.choosing.pareto import COSTS, cost_of, tied
 from deploykit.core.contract import MAX_OUTPUT_ERROR, MIN_AGREEMENT
+from deploykit.core.errors import SettingError
 from deploykit.core.result import Result
 
 
@@ -15,17 +17,20 @@ class Goal:
     """What the user wants.
 
     Attributes:
-        minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``.
+        minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"``, ``"cpu"``, ``"load"`` (opening the
+            file), ``"energy"`` (of a prediction) or ``"cost"`` (machine time of a prediction).
         max_drop: Largest loss of the metric: absolute for accuracies (0.01 is one percentage point), relative for
             errors. The far end of the 95 % interval must satisfy it.
         max_output_error: Largest error of an output that is not scored, as a share of its spread.
         min_agreement: Smallest share of answers of an output that is not scored which must be the original's.
+        price_per_hour: Of the machine, in any currency, for the cost of a million predictions; None: not known.
     """
 
     minimize: str = "latency"
     max_drop: float = 0.01
     max_output_error: float = MAX_OUTPUT_ERROR
     min_agreement: float = MIN_AGREEMENT
+    price_per_hour: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,20 @@ class Decision:
     reason: str
     ties: tuple[Result, ...] = ()
     tempting: tuple[Result, ...] = ()
+
+
+def checked_price(price_per_hour: float | None) -> float | None:
+    """The price of an hour, if it is one.
+
+    Raises:
+        SettingError: It is not a positive number.
+    """
+    if price_per_hour is not None and not 0 < price_per_hour < math.inf:
+        raise SettingError(
+            f"The price of an hour (price_per_hour) must be a positive number, got {price_per_hour}.",
+            remedy="give what an hour of the machine costs, such as 0.17.",
+        )
+    return price_per_hour
 
 
 def limit(share: float, *, relative: bool = False) -> str:

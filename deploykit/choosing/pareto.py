@@ -33,12 +33,31 @@ def _exact(get: Callable[[Result], float | None]) -> _Cost:
     return cost
 
 
+def _load(row: Result) -> Interval | None:
+    found = row.measurement.footprint if row.measurement else None
+    return found.load_ms or found.cold_load_ms if found else None
+
+
+def _energy(row: Result) -> Interval | None:
+    found = row.measurement.footprint if row.measurement else None
+    return found.energy_mj if found else None
+
+
+def _money(row: Result) -> Interval | None:
+    """Machine time per prediction: what it costs, whatever the price of an hour."""
+    found = row.measurement.footprint if row.measurement else None
+    return found.cost_per_million(1.0) if found else None
+
+
 COSTS: dict[str, _Cost] = {
     "latency": _latency,
     "size": _exact(lambda r: r.measurement.size_bytes if r.measurement else None),
     "compressed_size": _exact(lambda r: r.measurement.compressed_bytes if r.measurement else None),
     "memory": _exact(lambda r: r.measurement.peak_memory_bytes if r.measurement else None),
     "cpu": _exact(lambda r: r.measurement.latency.cpu_ms if r.measurement and r.measurement.latency else None),
+    "load": _load,
+    "energy": _energy,
+    "cost": _money,
 }
 
 

@@ -6,9 +6,10 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._shared.choices import describe, names
-from deploykit.cli._shared.inputs import add_goal, add_settings
+from deploykit.cli._shared.inputs import add_goal, add_price, add_settings
 from deploykit.cli._shared.show import note, show
 from deploykit.core.errors import CandidateError
+from deploykit.reporting.views import footprint
 
 HELP = "Show the results of a sweep, finished or not, and which candidate is best so far and why."
 
@@ -17,6 +18,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("store", metavar="STORE", help="the sweep's store")
     parser.add_argument("--html", metavar="FILE", help="also write a self-contained HTML page with chart and table")
+    parser.add_argument(
+        "--footprint", action="store_true", help="also show load time, first inference, throughput, memory and energy"
+    )
     parser.add_argument("--save", metavar="FILE", help="also write the results as JSON")
     parser.add_argument(
         "--log-to",
@@ -27,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(parser, "tracker")
     add_goal(parser)
+    add_price(parser)
     describe(parser, "trackers", "trackers", "tracker")
 
 
@@ -34,12 +39,14 @@ def run(options: argparse.Namespace) -> None:
     """Run the verb."""
     report = dk.Report.open(options.store)
     if options.html:
-        report.to_html(options.html, minimize=options.minimize, max_drop=options.max_drop)
+        report.to_html(
+            options.html, minimize=options.minimize, max_drop=options.max_drop, price_per_hour=options.price_per_hour
+        )
         note(options, f"wrote {options.html}")
     if options.save:
         report.save(options.save)
         note(options, f"wrote {options.save}")
-    facts = report.to_json()
+    facts = report.to_json(price_per_hour=options.price_per_hour)
     if options.set and not options.log_to:
         raise argparse.ArgumentTypeError("--set applies only with --log-to.")
     if options.log_to:
@@ -48,9 +55,13 @@ def run(options: argparse.Namespace) -> None:
         note(options, f"logged to {logged}")
         facts |= {"logged": logged}
     text = str(report)
+    if options.footprint or options.price_per_hour:
+        text += f"\n\n{footprint.text_table(report.rows, options.price_per_hour) or 'No footprint was measured.'}"
     if any(row.status == "measured" for row in report.rows):
         try:
-            best = report.best(minimize=options.minimize, max_drop=options.max_drop)
+            best = report.best(
+                minimize=options.minimize, max_drop=options.max_drop, price_per_hour=options.price_per_hour
+            )
         except CandidateError as error:  # nothing has what is to be minimized: the table is worth showing all the same
             text += f"\n\n{error}"
         else:

@@ -93,7 +93,7 @@ class Latency(Plain):
 
 @dataclass(frozen=True)
 class Footprint(Plain):
-    """What a candidate takes of its host beside latency: from the same launches, with t-intervals over them.
+    """What a candidate takes of its host beside latency: from the same launches, with intervals over them.
 
     Each launch loads the file in a fresh process whose libraries are imported already, alone on the host.
 
@@ -103,8 +103,8 @@ class Footprint(Plain):
         first_ms: The first inference after opening, before any warm-up.
         throughput: Examples per second, inferences of the target's batch size one after another.
         memory_bytes: Growth of the process's private memory by loading and running the model.
-        energy_mj: Millijoules per inference of what ``energy_from`` names, as a whole: its idle power is counted, and
-            so is what other processes make it do.
+        energy_mj: Millijoules per example of what ``energy_from`` names, as a whole: its idle power is counted, and so
+            is what other processes make it do.
         energy_from: The counter, for example ``"RAPL: package-0, dram"``; "" where there was none.
         missing: Column that could not be measured here → why.
     """

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from deploykit.choosing.goals import Decision
 from deploykit.core.candidate import Target
 from deploykit.core.registry import registry
-from deploykit.core.result import Finding, Latency, LayerTime, Measurement, Result
+from deploykit.core.result import Finding, Footprint, Latency, LayerTime, Measurement, Result
 from deploykit.reporting import numbers, speed
 from deploykit.reporting.effects import has_effect, packed_bytes
 from deploykit.reporting.places import place
@@ -22,6 +22,7 @@ def sentences(
     relative: bool,
     known: Mapping[str, Result] | None = None,
     home: Target | None = None,
+    price_per_hour: float | None = None,
 ) -> list[str]:
     """The explanation of a row, most important first.
 
@@ -32,6 +33,7 @@ def sentences(
         relative: Whether changes of the metric are relative.
         known: Rows on the same target by the key of their recipe, to say what came of a fix.
         home: Where the original model was timed.
+        price_per_hour: Of the machine; None: not known.
     """
     lines = [f"{row.label} on {place(row.candidate.target)} ({row.key})", str(verdict)]
     if decision is not None:
@@ -44,6 +46,8 @@ def sentences(
     lines += [*_others(measurement), *_attacked(measurement)]
     if measurement.latency is not None:
         lines += _speed(row, measurement.latency, str(verdict), home)
+    if measurement.footprint is not None:
+        lines += _footprint(measurement.footprint, price_per_hour)
     for finding in measurement.findings:
         lines += _finding(finding, measurement.latency, known or {})
     lines.append(
@@ -142,6 +146,27 @@ def _speed(row: Result, latency: Latency, said: str, home: Target | None) -> lis
         lines.append(f"{begin}: the interval of the total speed-up is wider than ±10 %.")
     if "not warm" in latency.flags:
         lines.append("Not warm: latency had not settled after two seconds of warm-up.")
+    return lines
+
+
+def _footprint(found: Footprint, price: float | None) -> list[str]:
+    """Loading, throughput, energy and cost; what is not measurable is left to the table that gives the reason."""
+    parts = [
+        f"{words} {numbers.amount(value)}{unit}"
+        for words, value, unit in (
+            ("loads in", found.load_ms, " ms"),
+            ("from disk in", found.cold_load_ms, " ms"),
+            ("first inference", found.first_ms, " ms"),
+            ("throughput", found.throughput, " examples/s"),
+            ("energy", found.energy_mj, f" mJ for each ({found.energy_from})"),
+        )
+        if value is not None
+    ]
+    lines = [f"{', '.join(parts)[:1].upper()}{', '.join(parts)[1:]} (95 % intervals over launches)."] if parts else []
+    if price and (cost := found.cost_per_million(price)) is not None:
+        lines.append(
+            f"A million predictions cost {numbers.amount(cost)} at {price:g} per hour, one batch after another."
+        )
     return lines
 
 

@@ -85,6 +85,17 @@ def _ratio_digits(value: float) -> int:
     return 2 if value < 10 else 1 if value < 100 else 0
 
 
+def amount(interval: Interval | None) -> str:
+    """A quantity over launches, whose interval is lopsided: ``28.8 [27.9, 29.6]``; alone where that is not known."""
+    if interval is None:
+        return DASH
+    value, low, high = interval.value, interval.low, interval.high
+    if low <= value / 100 or high >= 100 * value:
+        return significant(value, 3)
+    digits = digits_of(interval.half_width / 5)
+    return f"{fixed(value, digits)} [{fixed(low, digits)}, {fixed(high, digits)}]"
+
+
 def score(value: float, *, relative: bool) -> str:
     """A metric: percent of a share, or an error to four significant digits."""
     return significant(value) if relative else fixed(100 * value, 2)

@@ -17,7 +17,7 @@ from deploykit.reporting import numbers, verdict
 from deploykit.reporting.picked import Picked
 from deploykit.reporting.places import place
 from deploykit.reporting.swept import Swept
-from deploykit.reporting.views import table
+from deploykit.reporting.views import footprint, table
 from deploykit.reporting.views.html import THEMED, pictures
 
 #: Makes the chart of a report, for a dark background or not.
@@ -152,6 +152,7 @@ def page(report: Swept, goal: Goal, best: Picked | None, draw: Draw) -> str:
             "interval does not clear 2 % is not claimed. Filled points are on the front or cannot be distinguished "
             "from it.</p>",
             _table(report, goal, best),
+            _footprint(report, goal),
             _left_out(report),
             _machine(report),
             "</main></body></html>",
@@ -220,7 +221,7 @@ def _changed(best: Picked | None) -> str:
 
 
 _COSTS = {"latency": "latency", "size": "size", "compressed_size": "size after gzip", "memory": "peak memory",
-          "cpu": "CPU time"}  # fmt: skip
+          "cpu": "CPU time", "load": "load time", "energy": "energy", "cost": "cost of a prediction"}  # fmt: skip
 
 
 def _table(report: Swept, goal: Goal, best: Picked | None) -> str:
@@ -228,6 +229,11 @@ def _table(report: Swept, goal: Goal, best: Picked | None) -> str:
         report.rows, report.metric, relative=report.relative, best=best.key if best else "",
         remarks=_verdicts(report, goal),
     )  # fmt: skip
+
+
+def _footprint(report: Swept, goal: Goal) -> str:
+    drawn = footprint.html_table(report.rows, goal.price_per_hour)
+    return f"<h2>Loading, throughput, memory, energy</h2>{drawn}" if drawn else ""
 
 
 def _verdicts(report: Swept, goal: Goal) -> Mapping[str, str]:

@@ -226,8 +226,9 @@ class Picked(Compared):
         }
         said = self._verdict(missed=False, causes=False)  # both have lines of their own
         lines = words.sentences(
-            self.result, self.decision, said, relative=self.report.relative, known=same, home=self.report.home
-        )
+            self.result, self.decision, said, relative=self.report.relative, known=same, home=self.report.home,
+            price_per_hour=self.goal.price_per_hour,
+        )  # fmt: skip
         lost = losing.sentence(self.report.rows, self.goal, relative=self.report.relative) if self.decision else ""
         return [*lines, lost] if lost else lines
 

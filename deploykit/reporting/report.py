@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from deploykit.choosing.goals import checked_price
 from deploykit.core import extras
 from deploykit.core.contract import MAX_OUTPUT_ERROR
 from deploykit.core.errors import CandidateError, StoreError, unknown_name
@@ -87,20 +88,22 @@ class Report(Swept):
         max_drop: float | None = None,
         layout: str | None = None,
         max_output_error: float = MAX_OUTPUT_ERROR,
+        price_per_hour: float | None = None,
     ) -> Choice:
         """The best candidate so far for a goal. A missed goal does not raise an error.
 
         Args:
-            minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``; None: latency, or
-                size if the sweep did not measure latency.
+            minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"``, ``"cpu"``, ``"load"``,
+                ``"energy"`` or ``"cost"``; None: latency, or size if the sweep did not measure latency.
             max_drop: Largest loss of the metric, absolute for accuracies, relative for errors; the far end of the 95 %
                 interval must satisfy it. None: the one of the sweep, or 0.01.
             layout: Consider only candidates that this export layout supports.
             max_output_error: Largest error of an output that is not scored, as a share of its spread; a
                 candidate that exceeds it is not chosen.
+            price_per_hour: Of the machine, in any currency: ``explain`` then gives the cost of a million predictions.
 
         Raises:
-            SettingError: An unknown cost or layout.
+            SettingError: An unknown cost or layout, or a price that is not a positive number.
             CandidateError: No candidate has been measured, or the layout supports none.
 
         Example:
@@ -108,7 +111,7 @@ class Report(Swept):
             >>> best.met
             True
         """
-        goal = replace(self.goal(minimize, max_drop), max_output_error=max_output_error)
+        goal = replace(self.goal(minimize, max_drop, price_per_hour), max_output_error=max_output_error)
         decision = self._decide(goal, layout)
         if decision.winner is None:
             raise CandidateError(
@@ -147,8 +150,14 @@ class Report(Swept):
 
     # -- showing ----------------------------------------------------------------------------------------------------
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self, *, price_per_hour: float | None = None) -> pd.DataFrame:
         """All rows as a data frame with flat columns, units in their names; the index is the candidate's key.
+
+        Args:
+            price_per_hour: Of the machine, for ``cost_per_million``; None: it is not known.
+
+        Raises:
+            SettingError: The price is not a positive number.
 
         Example:
             >>> report = dk.Report.open("finished")
@@ -157,7 +166,8 @@ class Report(Swept):
         """
         import pandas as pd
 
-        return pd.DataFrame.from_records(records(self.rows, self.baseline), index="key")
+        found = records(self.rows, self.baseline, checked_price(price_per_hour))
+        return pd.DataFrame.from_records(found, index="key")
 
     def chart(
         self, *, x: str = "latency", minimize: str | None = None, max_drop: float | None = None, dark: bool = False
@@ -197,12 +207,15 @@ class Report(Swept):
             higher=bool(self.facts["higher_is_better"]), chosen=winner.key if winner else "", dark=dark,
         ))  # fmt: skip
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, *, price_per_hour: float | None = None) -> dict[str, Any]:
         """Everything as plain data: ``schema``, ``metric``, ``baseline``, ``best`` and ``rows``.
 
         Each row has ``key``, ``status``, the columns of `to_frame`, and the whole record under ``result``.
+
+        Args:
+            price_per_hour: See `to_frame`.
         """
-        flat = records(self.rows, self.baseline)
+        flat = records(self.rows, self.baseline, checked_price(price_per_hour))
         return {
             "schema": SCHEMA,
             "store": str(self.path),
@@ -259,7 +272,12 @@ class Report(Swept):
         return tracked.log(self, tracker, str(place), settings, self._decide(goal), best)
 
     def to_html(
-        self, path: str | Path | None = None, *, minimize: str | None = None, max_drop: float | None = None
+        self,
+        path: str | Path | None = None,
+        *,
+        minimize: str | None = None,
+        max_drop: float | None = None,
+        price_per_hour: float | None = None,
     ) -> str:
         """A self-contained page with chart, table, choice and environment.
 
@@ -267,8 +285,9 @@ class Report(Swept):
             path: Where to write it; None: do not write it.
             minimize: The cost that the choice minimizes, see `best`.
             max_drop: The limit for the choice and the verdicts, see `best`.
+            price_per_hour: Of the machine, for the cost of a million predictions.
         """
-        goal = self.goal(minimize, max_drop)
+        goal = self.goal(minimize, max_drop, price_per_hour)
 
         def draw(dark: bool) -> Any:
             return self.chart(minimize=goal.minimize, max_drop=goal.max_drop, dark=dark)

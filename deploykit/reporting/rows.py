@@ -10,7 +10,7 @@ from deploykit.choosing.goals import Goal
 from deploykit.choosing.pareto import competing, front
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
-from deploykit.core.result import Interval, Judged, Latency, Measurement, Result, Score
+from deploykit.core.result import Footprint, Interval, Judged, Latency, Measurement, Result, Score
 from deploykit.reporting import speed
 from deploykit.reporting.effects import packed_bytes
 from deploykit.reporting.places import place
@@ -18,13 +18,18 @@ from deploykit.reporting.verdict import samples_needed
 from deploykit.storage.rows import Rows
 
 
-def records(rows: Sequence[Result], baseline: str) -> list[dict[str, Any]]:
+def records(rows: Sequence[Result], baseline: str, price_per_hour: float | None = None) -> list[dict[str, Any]]:
     """One flat record for each row, with the same keys; unknown values are None.
 
     Units are in the names; ``change`` is a difference for accuracies and a ratio minus one for errors.
+
+    Args:
+        rows: The rows.
+        baseline: Key of the original model's.
+        price_per_hour: Of the machine, for ``cost_per_million``; None: it is not known.
     """
     on_front = {r.key for r in front(competing(rows, baseline))}
-    return [_record(row, baseline, on_front) for row in rows]
+    return [{**_record(row, baseline, on_front), **_footprint(row, price_per_hour)} for row in rows]
 
 
 def elsewhere(rows: Sequence[Result], baseline: str) -> list[str]:
@@ -169,6 +174,21 @@ def _latency(latency: Latency | None) -> dict[str, Any]:
         "launches": latency.launches if latency else None,
         "involuntary_switches": latency.involuntary_switches if latency else None,
         "steal": latency.steal if latency else None,
+    }
+
+
+def _footprint(row: Result, price: float | None) -> dict[str, Any]:
+    found = (row.measurement.footprint if row.measurement else None) or Footprint()
+    return {
+        **_interval("load_ms", found.load_ms),
+        **_interval("cold_load_ms", found.cold_load_ms),
+        **_interval("first_ms", found.first_ms),
+        **_interval("throughput", found.throughput),
+        **_interval("memory_bytes", found.memory_bytes),
+        **_interval("energy_mj", found.energy_mj),
+        "energy_from": found.energy_from,
+        **_interval("cost_per_million", found.cost_per_million(price or 0.0)),
+        "not_measurable": "; ".join(f"{name}: {why}" for name, why in found.missing.items()),
     }
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deploykit.choosing.goals import Decision, Goal, decide
+from deploykit.choosing.goals import Decision, Goal, checked_price, decide
 from deploykit.choosing.pareto import competing, front
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.check import BaselineCheck
@@ -165,10 +165,20 @@ class Swept:
             remedy="row(key) takes the keys that the report shows; a recipe that was left out of the plan has no row.",
         )
 
-    def goal(self, minimize: str | None = None, max_drop: float | None = None) -> Goal:
-        """A goal; None takes the setting of the sweep, see `best`."""
+    def goal(
+        self, minimize: str | None = None, max_drop: float | None = None, price_per_hour: float | None = None
+    ) -> Goal:
+        """A goal; None takes the setting of the sweep, see `best`.
+
+        Raises:
+            SettingError: The price is not a positive number.
+        """
         limit = self.facts.get("max_drop") if max_drop is None else max_drop
-        return Goal(minimize or str(self.facts.get("cost", "latency")), 0.01 if limit is None else float(limit))
+        return Goal(
+            minimize or str(self.facts.get("cost", "latency")),
+            0.01 if limit is None else float(limit),
+            price_per_hour=checked_price(price_per_hour),
+        )
 
     def ranked(self, goal: Goal) -> list[Result]:
         """Measured rows, best first; rows that meet the goal come before the others."""

@@ -98,6 +98,25 @@ def test_report(cli, store):
     assert "on ONNX Runtime" in out
 
 
+def test_report_shows_what_candidates_take_and_cost(cli, store, tmp_path):
+    page = tmp_path / "report.html"
+    status, out, _ = cli("report", store, "--price-per-hour", "0.17", "--html", page)
+    assert status == 0
+    assert "First inference, ms" in out
+    assert "Cost per million" in out
+    assert "at 0.17 per hour" in out
+    assert "Cost per million" in page.read_text()
+    _, plain, _ = cli("report", store, "--footprint")
+    assert "Examples/s" in plain
+    assert "Cost per million" not in plain
+    _, out, _ = cli("report", store, "--json", "--price-per-hour", "0.17")
+    rows = [row for row in json.loads(out)["rows"] if row["status"] == "measured"]
+    assert all(row["cost_per_million_low"] <= row["cost_per_million"] for row in rows)
+    status, _, err = cli("report", store, "--price-per-hour", "-1")
+    assert status == 1
+    assert "must be a positive number" in err
+
+
 def test_report_as_json_has_a_row_for_each_candidate(cli, store):
     status, out, _ = cli("report", store, "--json", "--max-drop", "1")
     found = json.loads(out)

@@ -59,7 +59,7 @@ def cases():
         value = 10 ** rng.uniform(-4, 4)
         half = value * 10 ** rng.uniform(-5, 0.3)
         intervals.append((value, value - half, value + half * rng.choice((1, 1, 1.7))))
-    kinds = {"milliseconds": numbers.milliseconds, "times": numbers.times}
+    kinds = {"milliseconds": numbers.milliseconds, "times": numbers.times, "amount": numbers.amount}
     for ends in intervals:
         interval = Interval(*ends)
         found += [{"kind": kind, "given": list(ends), "shown": write(interval)} for kind, write in kinds.items()]

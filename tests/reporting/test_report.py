@@ -42,6 +42,27 @@ def test_the_frame_has_flat_columns_with_units(report):
     assert (frame[frame.status == "failed"]["cause"] != "").all()
 
 
+def test_what_a_model_takes_beside_latency(report):
+    frame = report.to_frame(price_per_hour=0.36)
+    timed = frame[frame.status == "measured"]
+    assert (timed.load_ms > 0).all()
+    assert (timed.first_ms > 0).all()
+    assert (timed.throughput_low < timed.throughput).all()
+    # one million predictions one after the other, in hours, at that price
+    assert timed.cost_per_million.to_numpy() == pytest.approx((0.36e6 / 3600 / timed.throughput).to_numpy())
+    assert (timed.throughput * timed.p50_ms / 1000).between(0.2, 1.5).all()  # a mean beside a median, batch size 1
+    for name in ("cold_load_ms", "energy_mj"):  # measured, or it says why
+        assert (timed[name].notna() | timed.not_measurable.str.contains(name)).all()
+    assert report.to_frame().cost_per_million.isna().all()
+    assert frame[frame.status == "failed"].load_ms.isna().all()
+    with pytest.raises(SettingError, match="price_per_hour"):
+        report.to_frame(price_per_hour=-1)
+    assert report.best(minimize="cost", max_drop=1).met
+    said = report.best(max_drop=1, price_per_hour=0.36).explain()
+    assert "Loads in" in said
+    assert "A million predictions cost" in said
+
+
 def test_json_is_complete_and_comes_back(report, tmp_path):
     data = json.loads(report.save(tmp_path / "deep" / "r.json").read_text())
     assert data["schema"] == 1

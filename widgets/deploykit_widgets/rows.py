@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from deploykit.core.result import Interval, Latency, Measurement, Result
+from deploykit.core.result import Footprint, Interval, Latency, Measurement, Result
 from deploykit.reporting import numbers, speed
 from deploykit.reporting.families import Families
 from deploykit.reporting.places import place
@@ -60,6 +60,7 @@ def _facts(row: Result, report: Report, families: Families) -> dict[str, Any]:
         "badges": _badges(row),
         **_quality(measured),
         **_timing(measured.latency if measured else None),
+        **_footprint(measured.footprint if measured else None),
         "parts": speed.parts(row, report.home),
         "size": measured.size_bytes if measured else None,
         "compressed": measured.compressed_bytes if measured else None,
@@ -99,6 +100,24 @@ def _timing(latency: Latency | None) -> dict[str, Any]:
         "sameRuntime": _ends(same) if same is not None else None,
         "launches": latency.launches,
     }
+
+
+def _footprint(found: Footprint | None) -> dict[str, Any]:
+    """Intervals over launches; ``missing`` says of each that is not measurable here why."""
+    found = found or Footprint()
+    missing = {"coldLoad": found.missing.get("cold_load_ms"), "energy": found.missing.get("energy_mj")}
+    return {
+        "load": _known(found.load_ms),
+        "coldLoad": _known(found.cold_load_ms),
+        "first": _known(found.first_ms),
+        "throughput": _known(found.throughput),
+        "energy": _known(found.energy_mj),
+        "missing": {name: why for name, why in missing.items() if why},
+    }
+
+
+def _known(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else _ends(interval)
 
 
 def _ends(interval: Interval, factor: float = 1.0) -> list[float]:

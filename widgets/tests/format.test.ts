@@ -14,6 +14,7 @@ const CASES = JSON.parse(readFileSync(new URL('./numbers.json', import.meta.url)
 /** As `deploykit.reporting.numbers` is asked. */
 const WRITERS: Record<string, (given: number[]) => string> = {
   milliseconds: given => format.inLine(format.milliseconds(given as unknown as Interval)),
+  amount: given => format.inLine(format.amount(given as unknown as Interval)),
   times: given => format.inLine(format.ratio(given as unknown as Interval)),
   beside: ([value, ...interval]) => format.beside(value as number, interval as unknown as unknown as Interval),
   points: given => format.inLine(format.points(given.map(end => 100 * end) as unknown as Interval)),

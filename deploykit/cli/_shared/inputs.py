@@ -189,7 +189,18 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minimize",
         metavar="COST",
-        help="latency, size, compressed_size, memory or cpu (default: latency, or size if latency was not measured)",
+        help="latency, size, compressed_size, memory, cpu, load, energy or cost (default: latency, or size if latency "
+        "was not measured)",
+    )
+
+
+def add_price(parser: argparse.ArgumentParser) -> None:
+    """``--price-per-hour``."""
+    parser.add_argument(
+        "--price-per-hour",
+        metavar="X",
+        type=_number,
+        help="what an hour of the machine costs, in any currency: shows the cost of a million predictions",
     )
 
 

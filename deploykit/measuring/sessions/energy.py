@@ -13,7 +13,7 @@ _NVML = "libnvidia-ml.so.1"
 
 
 class Meter(ABC):
-    """Counts the energy of a part of the host, whoever uses it.
+    """Counts the energy of a part of the host, for all processes together.
 
     Attributes:
         name: What is counted.

@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from deploykit.core.result import Footprint, Interval
 from deploykit.measuring.latency import Launch, Series
-from deploykit.measuring.statistics import t_interval
-
-#: An end of an interval that is not known is this many times the value away, so that it has a form in JSON.
-_FAR = 1e9
+from deploykit.measuring.ratios import ratio_interval
 
 
 def footprints(launches: Sequence[Launch], keys: Iterable[str]) -> dict[str, Footprint]:
@@ -32,7 +29,7 @@ def _footprint(series: Sequence[Series]) -> Footprint:
     loaded = [s for s in series if s.load_ns]
     warm = _interval(loaded, lambda s: s.load_ns / 1e6 if s.cached is None or s.cached == "warm" else None)
     cold = _interval(loaded, lambda s: s.load_ns / 1e6 if s.cached == "cold" else None)
-    energy = _interval(series, lambda s: s.energy_uj / s.energy_runs / 1e3 if s.energy_runs else None)
+    energy = _interval(series, lambda s: s.energy_uj / s.energy_runs / s.batch / 1e3 if s.energy_runs else None)
     missing: dict[str, str] = {}
     if loaded and cold is None:
         missing["cold_load_ms"] = _why_not_cold(loaded)
@@ -55,17 +52,17 @@ def _why_not_cold(loaded: Sequence[Series]) -> str:
         return "every second launch loads cold, and there was one launch"
     if all(s.cached is None for s in loaded):
         return "this system does not say whether a file is in its cache"
-    return (
-        "the file stays in the system's cache: another process uses it, or its file system is in memory"
-    )
+    return "the file stays in the system's cache: another process uses it, or its file system is in memory"
 
 
 def _interval(series: Sequence[Series], value: Callable[[Series], float | None]) -> Interval | None:
-    """Mean over launches with its t-interval; None when no launch has a value."""
+    """Geometric mean over launches with its t-interval over their logarithms; None when no launch has a value.
+
+    Times of loading have a long tail: on a linear scale, intervals of few launches would reach below zero.
+    """
     values = [v for s in series if (v := value(s)) is not None]
     if not values:
         return None
-    found = t_interval(values)
-    most = _FAR * max(abs(found.value), 1.0)
-    ends = (found.low, found.high) if math.isfinite(found.high) else (-most, most)
-    return Interval(found.value, *ends)
+    if min(values) <= 0:  # memory that did not grow
+        return Interval(sum(values) / len(values), min(values), max(values))
+    return ratio_interval([math.log(v) for v in values])

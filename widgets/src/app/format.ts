@@ -84,6 +84,16 @@ export function ratio([value, low, high]: Interval): IShown {
   return { value: `${fixed(value, digits)}×`, around };
 }
 
+/** A quantity over launches, whose interval is lopsided: `28.8 [27.9, 29.6]`; alone where that is not known. */
+export function amount(interval: Interval): IShown {
+  const [value, low, high] = interval;
+  if (low <= value / 100 || high >= 100 * value) {
+    return { value: significant(value, 3), around: '' };
+  }
+  const digits = digitsOf(halfWidth(interval) / 5);
+  return { value: fixed(value, digits), around: `[${fixed(low, digits)}, ${fixed(high, digits)}]` };
+}
+
 /** A metric: percent of a share, or an error to four significant digits. */
 export function score(value: number, relative: boolean): string {
   return relative ? significant(value) : fixed(100 * value, 2);

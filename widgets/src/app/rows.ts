@@ -51,6 +51,16 @@ export interface IRow {
   size: number | null;
   compressed: number | null;
   memory: number | null;
+  /** Milliseconds: opening the file from the system's cache and from the disk, and the first inference. */
+  load: Interval | null;
+  coldLoad: Interval | null;
+  first: Interval | null;
+  /** Examples per second. */
+  throughput: Interval | null;
+  /** Millijoules per example. */
+  energy: Interval | null;
+  /** Why one of these cannot be measured here. */
+  missing: { coldLoad?: string; energy?: string };
   /** Share of examples with the original's answer. */
   agreement: number | null;
   /** Examples whose answer differs from the original's. */

@@ -1,6 +1,7 @@
 /** Columns of the table: what they hold, how it is written, how it is sorted. */
 
 import {
+  amount,
   beside,
   byName,
   DASH,
@@ -43,6 +44,11 @@ export const MORE = [
   'p90',
   'p99',
   'cpu',
+  'load',
+  'coldLoad',
+  'first',
+  'throughput',
+  'energy',
   'score',
   'agreement',
   'flips',
@@ -68,6 +74,14 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
     title: `${title}, kB`,
     cell: row => one(get(row), kilobytes),
     sort: get
+  });
+  const over = (title: string, name: 'load' | 'coldLoad' | 'first' | 'throughput' | 'energy'): Unnamed => ({
+    title,
+    cell: row => {
+      const why = name === 'coldLoad' || name === 'energy' ? row.missing[name] : undefined;
+      return why ? { value: 'not measurable here', title: why } : row[name] ? amount(row[name]) : NOTHING;
+    },
+    sort: row => row[name]?.[0] ?? null
   });
   const columns: Record<string, Unnamed> = {
     name: {
@@ -107,6 +121,11 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
     p90: ms('p90', row => row.p90),
     p99: ms('p99', row => row.p99, 'Too few runs to estimate the 99th percentile: fewer than ten lie above it.'),
     cpu: ms('CPU', row => row.cpu),
+    load: over('Load, ms', 'load'),
+    coldLoad: over('Load from disk, ms', 'coldLoad'),
+    first: over('First inference, ms', 'first'),
+    throughput: over('Examples/s', 'throughput'),
+    energy: over('Energy, mJ each', 'energy'),
     score: {
       title: share ? `${metric}, %` : metric,
       cell: row => one(row.score, value => score(value, !share)),
@@ -220,6 +239,11 @@ export function rowAsText(row: IRow): string {
     ['p90_ms', row.p90],
     ['p99_ms', row.p99],
     ...spread('speedup', row.speedup),
+    ...spread('load_ms', row.load),
+    ...spread('cold_load_ms', row.coldLoad),
+    ...spread('first_ms', row.first),
+    ...spread('throughput', row.throughput),
+    ...spread('energy_mj', row.energy),
     ['size_bytes', row.size],
     ['compressed_bytes', row.compressed],
     ['peak_memory_bytes', row.memory],
