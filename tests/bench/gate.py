@@ -290,6 +290,7 @@ def kills(folder: Path, count: int, longest_s: float) -> None:
     cells = [nbformat.v4.new_code_cell(_PARAMETERS, metadata={"tags": ["parameters"]}),
              nbformat.v4.new_code_cell(_QUANTIZE)]  # fmt: skip
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), home / "again.ipynb")
+    log = home / "loop.log"
     row, rng, bad, at = UpdateRow(versions.folder), random.Random(0), [], dict[str, int]()
     with (
         dk.serve(versions.folder, port=0, poll_seconds=0.1, name="looped") as server,
@@ -297,10 +298,10 @@ def kills(folder: Path, count: int, longest_s: float) -> None:
     ):
         arguments = [str(versions.folder), model.path, str(home / "data"), str(home / "again.ipynb"), server.url]
         for number in range(count):
-            process = subprocess.Popen(
-                [sys.executable, "-c", _LOOP, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env=os.environ,
-            )  # fmt: skip
+            with log.open("wb") as said:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", _LOOP, *arguments], stdout=subprocess.PIPE, stderr=said, env=os.environ
+                )
             process.stdout.readline()
             steps, until = rng.randrange(MOST_STEPS), time.monotonic() + longest_s
             last = row.read()
@@ -312,7 +313,9 @@ def kills(folder: Path, count: int, longest_s: float) -> None:
             process.send_signal(signal.SIGKILL)
             process.wait()
             process.stdout.close()
-            bad += [f"the loop ended by itself: {ended}"] if ended is not None else []
+            if ended is not None:
+                words = log.read_text("utf-8", "replace").strip().splitlines()[-1:]
+                bad.append(f"the loop ended by itself, status {ended}: {''.join(words)}")
             bad += list(broken(versions, row))
             step = row.read().step
             at[step] = at.get(step, 0) + 1
