@@ -26,7 +26,7 @@ _SETTINGS = (Parameter("seed", "int", 0, minimum=0), Parameter("calibration_size
 class Dataset(Examples):
     """Data to calibrate, fine-tune, evaluate and confirm with.
 
-    Make one with `from_arrays`, `from_npz`, `from_csv`, `from_image_folder` or `from_tf`.
+    Make one with `from_arrays`, `from_npz`, `from_csv`, `from_image_folder`, `from_coco` or `from_tf`.
 
     Attributes:
         splits: ``"train"`` (fine-tuning; calibration is drawn from it), ``"evaluation"`` (compares the candidates),
@@ -199,6 +199,64 @@ class Dataset(Examples):
         return cls._made(found.origin, **{**options, **found.arguments})
 
     @classmethod
+    def from_coco(
+        cls,
+        annotations: str | Path,
+        images: str | Path | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        fit: str = "letterbox",
+        test: str | Path | None = None,
+        test_images: str | Path | None = None,
+        **options: Any,
+    ) -> Self:
+        """Images with boxes, from an annotation file in COCO's form and a folder of images.
+
+        Labels are boxes, shape (images, boxes, 6): left, top, right, bottom as shares of the image that the model gets,
+        class, and 1 for a crowd; rows of class −1 fill up. Categories become classes 0, 1, … in the order of their ids.
+        Boxes are cut at the edge of their image. `reading` names and counts what was left out: images without a file,
+        boxes without area or outside their image, and boxes that are listed twice.
+
+        Args:
+            annotations: The JSON file, with ``images``, ``annotations`` and ``categories``.
+            images: Folder of the images; None: the one that the file is in.
+            size: (height, width) of all images; None: the most frequent size.
+            fit: How images of another size are fitted: ``"letterbox"`` keeps their shape between gray bars, as YOLO
+                models are trained; ``"stretch"`` scales both sides, as SSD models are.
+            test: Annotation file of held-out images.
+            test_images: Their folder; None: the one of the others.
+            **options: As in `from_arrays`, except ``classes``.
+
+        Raises:
+            DatasetError: A file is missing or not of that form, no image has a file, ids are used twice, or a category
+                is unknown.
+
+        Example:
+            >>> import json
+            >>> from pathlib import Path
+            >>> from PIL import Image
+            >>> Path("street").mkdir(exist_ok=True)
+            >>> for i in range(50):
+            ...     Image.new("RGB", (64, 48), (5 * i, 90, 60)).save(f"street/{i}.png")
+            >>> found = {
+            ...     "images": [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 48} for i in range(50)],
+            ...     "annotations": [{"id": i + 1, "image_id": i, "category_id": 7, "bbox": [8, 8, 16, 32]}
+            ...                     for i in range(50)],
+            ...     "categories": [{"id": 7, "name": "bus"}],
+            ... }
+            >>> _ = Path("street/boxes.json").write_text(json.dumps(found))
+            >>> dk.Dataset.from_coco("street/boxes.json", size=(32, 32)).classes
+            ('bus',)
+        """
+        from deploykit.data import sources
+
+        found = sources.read_coco(
+            Path(annotations), None if images is None else Path(images), size, fit,
+            None if test is None else Path(test), None if test_images is None else Path(test_images),
+        )  # fmt: skip
+        return cls._made(found.origin, **{**options, **found.arguments})
+
+    @classmethod
     def from_tf(cls, dataset: Any, test: Any = None, *, batched: bool | None = None, **options: Any) -> Self:
         """From a ``tf.data.Dataset`` of ``x`` or ``(x, y)``, batched or not.
 
@@ -229,7 +287,7 @@ class Dataset(Examples):
             return cls.from_arrays(*data)
         raise DatasetError(
             f"Expected a Dataset or a pair (x, y), got {type(data).__name__}.",
-            remedy="make one with dk.Dataset.from_arrays, from_npz, from_csv, from_image_folder or from_tf.",
+            remedy="make one with dk.Dataset.from_arrays, from_npz, from_csv, from_image_folder, from_coco or from_tf.",
         )
 
     # -- using it ---------------------------------------------------------------------------------------------------

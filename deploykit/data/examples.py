@@ -11,6 +11,7 @@ from deploykit.core.contract import Contract
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DatasetError
 from deploykit.core.serial import to_plain
+from deploykit.data.boxes import are_boxes
 from deploykit.data.preprocess import Preprocess
 from deploykit.data.reading import Reading
 from deploykit.data.split import Split
@@ -49,6 +50,11 @@ class Examples:
         """Labels of a split, or None."""
         return self.splits[split].labels
 
+    def targets(self, split: str = "train") -> NDArray[Any] | None:
+        """Labels that an output can be trained to give, or None: boxes are what outputs are decoded into."""
+        labels = self.splits[split].labels
+        return None if are_boxes(labels) else labels
+
     def batch(self, split: str = "evaluation", index: Any = slice(None)) -> dict[str, NDArray[Any]]:
         """Preprocessed examples of a split by input name."""
         found = self.splits[split].take(index)
@@ -76,8 +82,8 @@ class Examples:
         return found
 
     def calibration_labels(self) -> NDArray[Any] | None:
-        """Labels of the calibration examples, or None."""
-        labels = self.splits["train"].labels
+        """Labels of the calibration examples that an output can be trained to give, or None; see `targets`."""
+        labels = self.targets("train")
         return None if labels is None else labels[self._calibrating]
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.contract import LabelMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import batch_axis_of
+from deploykit.data.boxes import CLASS, are_boxes
 from deploykit.data.examples import Examples
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def ways_to_read(
     given = {name: part for name, part in labels.items() if part is not None and len(part)}
     if not given:
         return Read(LabelMeaning())
+    if all(are_boxes(part) for part in given.values()):
+        return Read(LabelMeaning("boxes", 1 + int(max(part[..., CLASS].max() for part in given.values()))))
     shape = replace(spec, batch_axis=batch_axis_of(spec, model)).example_shape
     if shape is not None and sequences:
         shape = (None, *shape)
@@ -282,6 +285,8 @@ def named(labels: LabelMeaning, data: Examples, spec: TensorSpec, model: Model) 
     Raises:
         DatasetError: They are not.
     """
+    if labels.kind == "boxes":
+        return replace(labels, named=data.classes, classes=max(labels.classes, len(data.classes)))
     if labels.kind not in ("classes", "positions", "none") or not data.classes:
         return labels
     named = data.classes

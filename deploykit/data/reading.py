@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.serial import Plain
+from deploykit.data.boxes import CLASS, are_boxes
 from deploykit.data.labels import gaps
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Reading(Plain):
 
     Attributes:
         source: Path, "" for data in memory.
-        kind: What it is: "arrays", "npz", "csv", "images" or "tf.data".
+        kind: What it is: "arrays", "npz", "csv", "images", "coco" or "tf.data".
         inputs: What was taken for each input, in words.
         labels: What was taken for the labels, in words; "" when there are none.
         splits: Split → examples.
@@ -132,6 +133,9 @@ def form(labels: NDArray[Any] | None) -> str:
     if labels is None:
         return ""
     shape = "x".join(map(str, labels.shape[1:]))
+    if are_boxes(labels):
+        count = int((labels[..., CLASS] >= 0).sum())
+        return f"{count:,} boxes, up to {labels.shape[1]} per image"
     if labels.dtype.kind == "f":
         return f"real numbers, {shape} per example" if shape else "real numbers"
     if not shape:

@@ -13,6 +13,7 @@ from deploykit.core.errors import CandidateError
 from deploykit.data.dataset import Dataset
 from deploykit.data.splits import shuffled
 from deploykit.data.texts import fixed_width, with_objects, without_objects
+from deploykit.measuring.answers import scored_of
 from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
 from deploykit.measuring.examination.examining import without_rows
 from deploykit.measuring.judging import Judging
@@ -148,6 +149,8 @@ class _Evaluation:
             if value.ndim == 0 or len(value) != len(chosen):
                 raise without_rows(meaning, value, len(chosen), CandidateError)
             found[meaning.name] = fixed_width(value)
+        if self._contract.detection is not None:
+            found[self._contract.scored.name] = scored_of(found, self._contract)
         return found
 
     def _tell(self, count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from deploykit.cli._shared.options import add_options, given
 from deploykit.core.settings.options import BuildOptions, SeedOptions, SignatureOptions
 from deploykit.core.settings.synthesis import BETWEEN, METHODS, PARAMETERS
 from deploykit.data.preprocess import CHANNEL_ORDERS, LAYOUTS
+from deploykit.data.resize import FITS
 from deploykit.reporting.progress import Lines, TerminalBar
 
 if TYPE_CHECKING:
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     from deploykit.data.dataset import Dataset
 
 #: Which flags belong to which kind of data.
-_ONLY = {"x_key": "npz", "y_key": "npz", "label": "csv", "drop": "csv"}
+_ONLY = {
+    "x_key": "npz", "y_key": "npz", "label": "csv", "drop": "csv", "images": "json", "fit": "json", "test_data": "json",
+    "test_images": "json",
+}  # fmt: skip
 #: Flags that are settings of `Preprocess`.
 _PREPROCESS = ("scale", "offset", "reshape", "resize", "layout", "transpose", "mean", "std", "channels", "raw")
 
@@ -60,8 +65,15 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesi
         "--data",
         metavar="DATA",
         required=required,
-        help=".npz with x and y, x_train y_train x_test y_test, an array per input; .csv; or an image folder per class",
+        help=".npz with x and y, x_train y_train x_test y_test, an array per input; .csv; an image folder per class; "
+        "or a .json with boxes in COCO's form",
     )
+    group.add_argument("--images", metavar="FOLDER", help="images of the .json (default: the folder it is in)")
+    group.add_argument(
+        "--fit", choices=FITS, help="how images of another size than --resize are fitted (default: letterbox)"
+    )
+    group.add_argument("--test-data", metavar="FILE", help="another .json, of held-out images")
+    group.add_argument("--test-images", metavar="FOLDER", help="their images (default: the folder of the others)")
     group.add_argument(
         "--x-key", metavar="NAME[,…]", help="array in the .npz that holds the examples, or one per input"
     )
@@ -132,6 +144,14 @@ def data(options: argparse.Namespace) -> Dataset:
         common["classes"] = options.classes
     if kind == "csv":
         return dk.Dataset.from_csv(path, label=options.label, drop=options.drop or (), **common)
+    if kind == "json":
+        fit = options.fit or FITS[0]
+        if fit == "letterbox":  # what is served comes in the model's size: resizing it would stretch it
+            common["preprocess"] = replace(preprocess, resize=None)
+        return dk.Dataset.from_coco(
+            path, options.images, size=preprocess.resize, fit=fit, test=options.test_data,
+            test_images=options.test_images, **common,
+        )  # fmt: skip
     if kind == "folder":
         return dk.Dataset.from_image_folder(path, size=preprocess.resize, **common)
     return dk.Dataset.from_npz(path, x_key=options.x_key, y_key=options.y_key, **common)

@@ -8,15 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.data.reading import Found, Origin
 from deploykit.data.sources._paths import present, shown
 from deploykit.data.sources._picture import Pictures
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _IMAGES = {
     ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
@@ -53,6 +50,8 @@ def read_image_folder(path: Path, size: tuple[int, int] | None, classes: Sequenc
         size: (height, width) of all images; None for the size that most training images have.
         classes: Names of the classes in their order, () for that of the alphabet.
     """
+    import numpy as np
+
     present(path, folder=True)
     walk = _Walk(path.resolve())
     parts = _parts(path, walk)
@@ -78,7 +77,8 @@ def read_image_folder(path: Path, size: tuple[int, int] | None, classes: Sequenc
         files = _files(folder, names, walk)
         size = size or _usual_size(pictures, files)
         found |= {key: [pictures.read(file, size) for file, _ in files], key.replace("x", "y"): [i for _, i in files]}
-    _stack(found, pictures)
+    pictures.stack(found)
+    found |= {key: np.array(found[key], np.int64) for key in ("y", "y_test") if key in found}
     _tell(walk)
     of = {"input": f"images of the class folders in {parts['x'].name or path}"}
     notes = (*walk.notes, *pictures.notes(size))
@@ -212,22 +212,3 @@ def _tell(walk: _Walk) -> None:
 def _usual_size(pictures: Pictures, files: list[tuple[Path, int]]) -> tuple[int, int]:
     """The size that most images have; of several the one that comes first."""
     return Counter(pictures.size(file) for file, _ in files).most_common(1)[0][0]
-
-
-def _stack(found: dict[str, Any], pictures: Pictures) -> None:
-    """Make one array of the images of each part, all with the same channels."""
-    import numpy as np
-
-    parts = [key for key in ("x", "x_test") if key in found]
-    everything: list[NDArray[Any]] = [image for key in parts for image in found[key]]
-    kinds = {image.dtype for image in everything}
-    if len(kinds) > 1:
-        raise DatasetError(
-            f"The images have different bit depths: {', '.join(sorted(map(str, kinds)))}.",
-            remedy="save all of them with the same number of bits per channel.",
-        )
-    channels = max(image.shape[2] for image in everything)
-    pictures.widened = sum(image.shape[2] < channels for image in everything)
-    for key in parts:
-        found[key] = np.stack([np.broadcast_to(i, (*i.shape[:2], channels)) for i in found[key]])
-        found[key.replace("x", "y")] = np.array(found[key.replace("x", "y")], np.int64)
