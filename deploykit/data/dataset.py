@@ -13,7 +13,7 @@ from deploykit.core.parameter import Parameter, complete
 from deploykit.data.examples import Examples
 from deploykit.data.labels import class_names
 from deploykit.data.preprocess import Preprocess
-from deploykit.data.reading import Origin
+from deploykit.data.reading import OnRead, Origin
 from deploykit.data.splitting import by_input, raw_inputs, read_with, split_up, widened, without_training
 
 if TYPE_CHECKING:
@@ -117,12 +117,15 @@ class Dataset(Examples):
     ) -> Self:
         """From an ``.npz`` file with ``x`` and ``y``, or ``x_train y_train x_test y_test`` (and ``classes``).
 
+        A folder with one ``.npy`` file for each array (``x.npy``, ``y.npy``) is read alike. Large arrays stay on the
+        disk: they are mapped where they are, those of a compressed file once unpacked.
+
         Without an array ``x``, every array that is not labels is an input of that name, so a file can hold one array
         for each input of a model (``a``, ``b`` and ``y``; ``a_train``, ``a_test``, …). Labels may be called ``labels``,
         ``target`` or similar. `reading` records how arrays were interpreted and what was left out.
 
         Args:
-            path: The file. Pickled arrays are refused.
+            path: The file or folder. Pickled arrays are refused.
             x_key: Name of the array of examples if it is different, or the names for several inputs.
             y_key: Name of the array of labels if it is different, "" if there are no labels.
             **options: As in `from_arrays`.
@@ -141,13 +144,22 @@ class Dataset(Examples):
         return cls._made(found.origin, **{**found.arguments, **options})
 
     @classmethod
-    def from_csv(cls, path: str | Path, *, label: str | None = None, drop: Sequence[str] = (), **options: Any) -> Self:
+    def from_csv(
+        cls,
+        path: str | Path,
+        *,
+        label: str | None = None,
+        drop: Sequence[str] = (),
+        progress: OnRead | None = None,
+        **options: Any,
+    ) -> Self:
         """From a CSV file with a header: one example per row, with only numbers except for the label.
 
         Args:
             path: The file.
             label: Column of the labels; None: a column named label, target, class or y, if there is one.
             drop: Columns to leave out, for example an identifier.
+            progress: Called while it is read with what is done, of how much (0: not known), and the unit.
             **options: As in `from_arrays`.
 
         Raises:
@@ -164,11 +176,18 @@ class Dataset(Examples):
         """
         from deploykit.data import sources
 
-        found = sources.read_csv(Path(path), label, drop, class_names(options.get("classes", ())))
+        found = sources.read_csv(Path(path), label, drop, class_names(options.get("classes", ())), progress)
         return cls._made(found.origin, **{**found.arguments, **options})
 
     @classmethod
-    def from_image_folder(cls, path: str | Path, *, size: tuple[int, int] | None = None, **options: Any) -> Self:
+    def from_image_folder(
+        cls,
+        path: str | Path,
+        *,
+        size: tuple[int, int] | None = None,
+        progress: OnRead | None = None,
+        **options: Any,
+    ) -> Self:
         """From a folder with one subfolder of images per class.
 
         16-bit gray images stay uint16; palettes, CMYK and other color modes become RGB; transparent areas become white.
@@ -178,6 +197,7 @@ class Dataset(Examples):
         Args:
             path: The folder. If it has subfolders ``train`` and ``test`` (or ``val``), each contains the class folders.
             size: (height, width) for images of different sizes; None: the most frequent size.
+            progress: Called while it is read with what is done, of how much (0: not known), and the unit.
             **options: As in `from_arrays`; ``classes`` gives the order of folders if it is not alphabetical.
 
         Raises:
@@ -195,7 +215,7 @@ class Dataset(Examples):
         """
         from deploykit.data import sources
 
-        found = sources.read_image_folder(Path(path), size, class_names(options.get("classes", ())))
+        found = sources.read_image_folder(Path(path), size, class_names(options.get("classes", ())), progress)
         return cls._made(found.origin, **{**options, **found.arguments})
 
     @classmethod
@@ -257,13 +277,22 @@ class Dataset(Examples):
         return cls._made(found.origin, **{**options, **found.arguments})
 
     @classmethod
-    def from_tf(cls, dataset: Any, test: Any = None, *, batched: bool | None = None, **options: Any) -> Self:
+    def from_tf(
+        cls,
+        dataset: Any,
+        test: Any = None,
+        *,
+        batched: bool | None = None,
+        progress: OnRead | None = None,
+        **options: Any,
+    ) -> Self:
         """From a ``tf.data.Dataset`` of ``x`` or ``(x, y)``, batched or not.
 
         Args:
             dataset: The dataset (finite); ``x`` is a tensor, or a dictionary of tensors by input name.
             test: Held-out examples, another ``tf.data.Dataset``.
             batched: Whether an element is a batch; None: decided by the shapes.
+            progress: Called while it is read with what is done, of how much (0: not known), and the unit.
             **options: As in `from_arrays`.
 
         Raises:
@@ -272,10 +301,10 @@ class Dataset(Examples):
         from deploykit.data import sources
 
         origin = Origin("a tf.data.Dataset", "tf.data")
-        x, y = sources.read_tf(dataset, batched)
+        x, y = sources.read_tf(dataset, batched, progress)
         if test is None:
             return cls._made(origin, x, y, **options)
-        x_test, y_test = sources.read_tf(test, batched)
+        x_test, y_test = sources.read_tf(test, batched, progress)
         return cls._made(origin, x, y, x_test, y_test, **options)
 
     @classmethod

@@ -17,7 +17,7 @@ from deploykit.core.contract import Declared, OutputMeaning
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.data.meaning import Seen, settled
-from deploykit.data.splits import shuffled
+from deploykit.data.splits import drawn
 from deploykit.data.texts import fixed_width
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.boxes import finding as boxes
@@ -42,7 +42,7 @@ _CLOSE = 0.01
 def sample(data: Dataset, count: int = EXAMPLES) -> Dataset:
     """A stratified draw of the evaluation split, as a dataset of its own."""
     whole = data.splits["evaluation"]
-    chosen = shuffled(len(whole), whole.labels, data.seed)[:count]
+    chosen = drawn(len(whole), whole.labels, data.seed, count)
     chosen.sort()
     none = whole.take(slice(0, 0))
     return replace(data, splits={"train": none, "evaluation": whole.take(chosen), "test": none})
