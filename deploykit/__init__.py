@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from deploykit.core.space import Space
     from deploykit.data.dataset import Dataset
     from deploykit.data.preprocess import Preprocess
+    from deploykit.data.tokens.tokenizer import Tokenizer
     from deploykit.deploying._deploy import deploy
     from deploykit.deploying._deployment import Deployment
     from deploykit.exporters._export import export
@@ -100,6 +101,7 @@ __all__ = [
     "Surface",
     "SweepHandle",
     "Target",
+    "Tokenizer",
     "Tuning",
     "UpdateState",
     "Verification",
@@ -174,6 +176,7 @@ _HOMES = {
     "Surface": "deploykit_widgets",
     "SweepHandle": "deploykit.sweeping.run",
     "Target": "deploykit.core.candidate",
+    "Tokenizer": "deploykit.data.tokens.tokenizer",
     "Tuning": "deploykit.serving.tuning.tuning",
     "UpdateState": "deploykit.updating.row",
     "Verification": "deploykit.exporters._verify",

@@ -47,6 +47,7 @@ PUBLIC = [
     "Surface",
     "SweepHandle",
     "Target",
+    "Tokenizer",
     "Tuning",
     "UpdateState",
     "Verification",

@@ -155,8 +155,7 @@ def _replayed(artifact: Artifact) -> tuple[float, list[str]]:
     manifest = artifact.manifest
     with artifact.opened() as files:
         inputs, golden = files.golden()
-        needed = [i.name for i in manifest.contract.inputs if i.how not in ("constant", "state")]
-        missing = [name for name in needed if name not in inputs]
+        missing = [name for name in manifest.contract.asked if name not in inputs]
         if missing:
             raise ExportError(f"{manifest.golden_inputs} has no {', '.join(missing)}.", remedy="export again.")
         predictor = Predictor.open(files)

@@ -11,7 +11,7 @@ from deploykit.core.calling import Calling
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.security.memory import MemoryFiles
-from deploykit.data.preprocess import Preprocess
+from deploykit.data.preprocess import Preprocess, prepared
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.runtimes._session import Session
 
@@ -54,8 +54,7 @@ class Predictor:
         Raises:
             DatasetError: The examples cannot be preprocessed.
         """
-        steps = self._steps
-        return {name: steps[name].apply(array) if name in steps else array for name, array in raw.items()}
+        return prepared(raw, self._steps) if self._steps else dict(raw)
 
     def run(self, prepared: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name, batch first.

@@ -35,8 +35,12 @@ def client_inputs(
         fed: The file's inputs, and what they mean.
     """
     held = {meaning.name: spec for spec, meaning in fed if meaning is not None}
-    specs = []
+    specs: list[TensorSpec] = []
     for meaning in contract.inputs:
+        if meaning.how == "tokens":  # one text for all that the tokenizer makes of it
+            if all(spec.name != meaning.source for spec in specs):
+                specs.append(TensorSpec(meaning.source, (None, *raw[meaning.source].shape[1:]), "string"))
+            continue
         wanted = _free(meaning, held[meaning.name])
         if meaning.name in raw:
             step = preprocess.get(meaning.name, Preprocess())

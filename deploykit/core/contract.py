@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from deploykit.core.detection import Detection
-from deploykit.core.detection import said as said_of_boxes
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.serial import Plain
@@ -19,10 +17,10 @@ from deploykit.core.serial import Plain
 #: Kinds of outputs. ``scores``: one per class, the highest is the answer; ``probabilities``: scores that sum to 1;
 #: ``logit`` and ``probability``: one number for two classes, class 1 above 0 and above one half; ``several``:
 #: a probability for each of several labels; ``classes``: class numbers (or names, where the output is text);
-#: ``values``: real numbers; ``embedding``: a vector whose direction counts; ``boxes``: what a detector finds.
-Kind = Literal["scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding", "boxes"]
+#: ``values``: real numbers; ``embedding``: a vector whose direction counts.
+Kind = Literal["scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding"]
 KINDS: tuple[Kind, ...] = (
-    "scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding", "boxes",
+    "scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding",
 )  # fmt: skip
 #: Where the classes of scores for each position are, when the shape leaves two ways: axis after the batch's has moved
 #: to the front. The kind is found out as without them.
@@ -30,7 +28,7 @@ AXES: dict[str, int] = {"channels_first": 1, "channels_last": -1}
 #: Kinds whose answer is a class.
 CLASSES: frozenset[str] = frozenset({"scores", "probabilities", "logit", "probability", "classes"})
 #: How labels are given, or that there are none.
-Labels = Literal["classes", "several", "positions", "values", "boxes", "none"]
+Labels = Literal["classes", "several", "positions", "values", "none"]
 
 #: Largest error of an output that is not scored, relative to its spread, and smallest agreement of its answers.
 MAX_OUTPUT_ERROR = 0.1
@@ -47,20 +45,16 @@ class Declared(Plain):
             ``"channels_first"`` and ``"channels_last"``, which say what axis the classes of positions are on.
         state: Output → input that it feeds at the next step, for models that keep a state.
         constants: Input → the value it gets whatever the example.
-        boxes: How a detector's outputs are to be decoded: fields of `deploykit.core.detection.Detection`.
     """
 
     output: str = ""
     scores: str = "auto"
     state: dict[str, str] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
-    boxes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
         """The kind that is said, "auto" when it is not."""
-        if self.boxes and self.scores == "auto":
-            return "boxes"
         return "auto" if self.scores in AXES else self.scores
 
     @property
@@ -75,13 +69,11 @@ class Declared(Plain):
         scores: str | None = None,
         state: Mapping[str, str] | None = None,
         constants: Mapping[str, Any] | None = None,
-        boxes: Mapping[str, Any] | None = None,
     ) -> Self:
         """From the arguments of public functions, checked.
 
         Raises:
-            SettingError: An unknown kind, a state or constants that are not dictionaries of names, or something
-                unknown that is said of boxes.
+            SettingError: An unknown kind, or a state or constants that are not dictionaries of names.
         """
         import numpy as np
 
@@ -92,8 +84,7 @@ class Declared(Plain):
             if given is not None and not (isinstance(given, Mapping) and all(isinstance(k, str) for k in given)):
                 raise SettingError(f"{name} must be a dictionary by name, got {value!r}.")
         plain = {k: np.asarray(v).tolist() for k, v in (constants or {}).items()}
-        steps = {k: str(v) for k, v in (state or {}).items()}
-        return cls(output or "", scores or "auto", steps, plain, said_of_boxes(boxes))
+        return cls(output or "", scores or "auto", {k: str(v) for k, v in (state or {}).items()}, plain)
 
 
 @dataclass(frozen=True)
@@ -104,7 +95,7 @@ class InputMeaning(Plain):
         name: Name in the model's signature.
         source: Name of the array of the data that feeds it; "" for a constant and a state.
         how: ``"name"``: names are equal; ``"only"``: one array and one input; ``"form"``: no other array has its
-            shape and dtype; ``"constant"``; ``"state"``.
+            shape and dtype; ``"tokens"``: a tokenizer makes it of the text in that array; ``"constant"``; ``"state"``.
         dtype: What the model takes.
         given: Dtype of the data after preprocessing.
         shape: Shape the model takes, batch included; None for free dimensions, None as a whole when it is not known.
@@ -116,7 +107,7 @@ class InputMeaning(Plain):
 
     name: str
     source: str
-    how: Literal["name", "only", "form", "constant", "state"]
+    how: Literal["name", "only", "form", "tokens", "constant", "state"]
     dtype: str
     given: str = ""
     shape: tuple[int | None, ...] | None = None
@@ -125,11 +116,17 @@ class InputMeaning(Plain):
     scale: float = 0.0
     steps: str = ""
 
+    @property
+    def asked(self) -> str:
+        """Name of the raw input that examples give for it: its own, or that of the text it is made of."""
+        return self.source if self.how == "tokens" else self.name
+
     def __str__(self) -> str:
         dims = "any shape" if self.shape is None else " × ".join("?" if d is None else str(d) for d in self.shape)
         fed = {
             "constant": "a constant", "state": "the model's state, initially zero", "name": f"array {self.source!r}",
             "only": f"array {self.source!r}, the only one", "form": f"array {self.source!r}, the only one of its form",
+            "tokens": f"the tokens of {self.source!r}",
         }[self.how]  # fmt: skip
         axis = f", batch on axis {self.batch_axis}" if self.batch_axis else ""
         kept = "" if self.given in ("", self.dtype) else f", {self.given} data"
@@ -146,8 +143,7 @@ class OutputMeaning(Plain):
     Attributes:
         name: Name in the model's signature.
         kind: What its numbers are.
-        role: ``"scored"``: what the metric is about; ``"judged"``: compared with the original's; ``"state"``;
-            ``"part"``: read together with the scored output, as a detector's scores with its boxes.
+        role: ``"scored"``: what the metric is about; ``"judged"``: compared with the original's; ``"state"``.
         dtype: What the model gives.
         shape: Its shape, batch included, as in `InputMeaning`.
         batch_axis: Axis of the batch.
@@ -160,7 +156,7 @@ class OutputMeaning(Plain):
 
     name: str
     kind: Kind
-    role: Literal["scored", "judged", "state", "part"]
+    role: Literal["scored", "judged", "state"]
     dtype: str
     shape: tuple[int | None, ...] | None = None
     batch_axis: int = 0
@@ -180,13 +176,9 @@ class OutputMeaning(Plain):
             "scores": "scores of classes", "probabilities": "probabilities of classes", "values": "real values",
             "logit": "one logit: class 1 above 0", "probability": "one probability: class 1 above 0.5",
             "several": "probabilities of several labels", "classes": "class numbers", "embedding": "an embedding",
-            "boxes": "boxes",
         }[self.kind]  # fmt: skip
         words = "class names" if self.kind == "classes" and self.dtype == "string" else words
-        role = {
-            "scored": "scored as ", "judged": "compared with the original's, ", "state": "carried on, ",
-            "part": "read with the boxes: ",
-        }[self.role]  # fmt: skip
+        role = {"scored": "scored as ", "judged": "compared with the original's, ", "state": "carried on, "}[self.role]
         axis = f", batch on axis {self.batch_axis}" if self.batch_axis else ""
         if self.fixed:
             return f"{self.name}: {self.dtype} ({dims}), the same for every example, {role}{words}"
@@ -217,7 +209,6 @@ class LabelMeaning(Plain):
         words = {
             "classes": f"one of {self.classes} classes per example", "several": "several labels per example",
             "positions": f"one of {self.classes} classes per position", "values": "real values",
-            "boxes": f"boxes of {self.classes} classes",
         }[self.kind]  # fmt: skip
         return f"{words}{f', given as {self.how}' if self.how else ''}"
 
@@ -236,7 +227,6 @@ class Contract(Plain):
         observed: Whether the original model was run on examples; if not, kinds are based on the file alone.
         batch_dependent: Whether an example's answer depends on the others in its batch, for the original model.
         notes: Decisions that may surprise, one sentence each.
-        detection: How the outputs of a detector are decoded; None for other models, and until it is known.
 
     Example:
         >>> contract = dk.examine(model, data).contract
@@ -253,7 +243,6 @@ class Contract(Plain):
     observed: bool = False
     batch_dependent: bool = False
     notes: tuple[str, ...] = ()
-    detection: Detection | None = None
 
     @property
     def scored(self) -> OutputMeaning:
@@ -274,20 +263,23 @@ class Contract(Plain):
     @property
     def reading(self) -> str:
         """Digest of the part that decides how its answers are interpreted."""
-        parts = [[o.name, o.kind, o.role, o.class_axis, *([True] if o.fixed else [])] for o in self.outputs]
-        return json_digest(parts if self.detection is None else [parts, self.detection.said, self.detection.size])
+        return json_digest([[o.name, o.kind, o.role, o.class_axis, *([True] if o.fixed else [])] for o in self.outputs])
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Names of the raw inputs that every example has: one text for all that a tokenizer makes of it."""
+        needed = (i.asked for i in self.inputs if i.how not in ("constant", "state"))
+        return tuple(dict.fromkeys(needed))
 
     def input(self, name: str) -> InputMeaning:
-        """The input called ``name``."""
-        return next(i for i in self.inputs if i.name == name)
+        """The input called ``name``, or the first that a tokenizer feeds from the text called so."""
+        return next((i for i in self.inputs if i.name == name), None) or next(i for i in self.inputs if i.asked == name)
 
     @property
     def lines(self) -> list[tuple[str, str]]:
         """The contract as pairs of a heading and a sentence."""
         found = [("input", str(i)) for i in self.inputs]
         found += [("output", str(o)) for o in self.outputs]
-        if self.detection is not None:
-            found.append(("boxes", str(self.detection)))
         found.append(("labels", str(self.labels)))
         if self.sequences:
             found.append(("state", "examples are sequences; each starts with fresh state"))

@@ -53,6 +53,8 @@ EXTRAS = {
         "traitlets",
     ),
     "search": ("optuna",),
+    "text": ("tokenizers",),
+    "arrow": ("pyarrow",),
     "dask": ("distributed",),
     "mlflow": ("alembic", "mlflow", "sqlalchemy"),
     "tensorboard": ("tensorboard",),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.layers.kinds import LayerKind
-from deploykit.core.serial import Plain
+from deploykit.core.serial import RARE, Plain
 
 #: Layers shown in a notebook; the rest is counted.
 MAX_LAYERS = 200
@@ -28,6 +28,7 @@ class TensorSpec(Plain):
         operator: What makes an output, as its format calls it: a Keras layer and its activation (``"Dense softmax"``),
             the node of an ONNX or TFLite graph behind casts and reshapes (``"Softmax"``); "" when it is not known.
         batch_axis: The axis that counts examples: a recurrent state of shape (layers, batch, units) has it on axis 1.
+        rows: Rows of the table that an input of whole numbers chooses from, which must be smaller; 0: not known.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TensorSpec(Plain):
     zero_point: int = 0
     operator: str = ""
     batch_axis: int = 0
+    rows: int = field(default=0, metadata={RARE: True})
 
     def __str__(self) -> str:
         shape = "any shape" if self.shape is None else ", ".join("?" if d is None else str(d) for d in self.shape)
@@ -94,6 +96,8 @@ class Model(Plain):
         extra_files: Absolute paths of further files of the model (external data), which are next to it.
         operator_set: Version of the standard operators it uses, 0 for formats without one.
         stateful: Layers or variables that keep state for the next call; () for a pure function of the inputs.
+        classes: Names of its classes by index, as the ``config.json`` beside it has them; empty when it says nothing.
+        hub: The Hugging Face folder that it lies in, "" for any other place.
 
     Example:
         >>> model.format, model.parameter_count
@@ -117,11 +121,14 @@ class Model(Plain):
     extra_files: tuple[str, ...] = ()
     operator_set: int = 0
     stateful: tuple[str, ...] = ()
+    classes: tuple[str, ...] = field(default=(), metadata={RARE: True})
+    hub: str = field(default="", metadata={RARE: True})
 
     @property
     def name(self) -> str:
-        """File name without its extension."""
-        return Path(self.origin or self.path).stem
+        """File name without its extension; that of the folder for the one model of a Hugging Face folder."""
+        own = Path(self.origin or self.path).stem
+        return Path(self.hub).name if self.hub and own in ("model", "saved_model", "1") else own
 
     def _repr_html_(self) -> str:
         return _html(self)

@@ -11,6 +11,8 @@ from typing import Any, Self, TypeVar
 from deploykit.core.errors import SettingError
 
 T = TypeVar("T")
+#: Key of a field's metadata: it is written only where its value differs from the default.
+RARE = "rare"
 _PLAIN = {str, int, float, bool, type(None)}
 
 
@@ -25,7 +27,11 @@ def to_plain(value: Any) -> Any:
         return {str(k): to_plain(v) for k, v in value.items()}
     # By the declared fields: msgspec looks into __dict__, where defaults are missing when msgspec made the object.
     if (fields := _fields(kind)) is not None:
-        return {name: to_plain(getattr(value, name)) for name in fields}
+        found = {name: to_plain(getattr(value, name)) for name in fields}
+        for name, default in _rare(kind):
+            if getattr(value, name) == default:
+                del found[name]
+        return found
     if isinstance(value, Mapping):
         return {str(k): to_plain(v) for k, v in value.items()}
     return _encode(value)
@@ -35,6 +41,12 @@ def to_plain(value: Any) -> Any:
 def _fields(kind: type[Any]) -> tuple[str, ...] | None:
     """Names of a dataclass's fields, None for other types."""
     return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+
+
+@cache
+def _rare(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """Fields that are written only where they differ from their defaults: digests without them stay the same."""
+    return tuple((f.name, f.default) for f in dataclasses.fields(kind) if f.metadata.get(RARE))
 
 
 def from_plain(kind: type[T], data: Any) -> T:

@@ -6,9 +6,7 @@ from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
-from deploykit.core.mapped import blocks
-from deploykit.data.labels import compact, understood
-from deploykit.data.rows import left
+from deploykit.data.labels import understood
 from deploykit.data.split import Split
 
 if TYPE_CHECKING:
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
 _KINDS = "biufSU"
 #: Real numbers with more bytes than these are wider than any runtime takes.
 _WIDEST = 8
+#: Texts of this many times the characters, as an array of one width, keep their own lengths; few of them do not.
+_WIDE, _LEAST = 4, 1 << 20
 #: A list of at most so many long arrays is one of inputs or outputs, not of examples.
 _MOST_ARRAYS = 9
 
@@ -46,7 +46,7 @@ def checked(
     inputs = {str(k): array_of(v, f"{name}[{k!r}]" if isinstance(x, Mapping) else name) for k, v in given.items()}
     for key, array in inputs.items():
         if array.dtype == object and key not in raw:
-            raise _not_text(array, f"{name}[{key!r}]" if isinstance(x, Mapping) else name)
+            _check_text(array, f"{name}[{key!r}]" if isinstance(x, Mapping) else name)
     if not inputs:
         raise DatasetError(f"{name} is an empty dictionary.", remedy="give one array for each input of the model.")
     lengths = {k: len(v) for k, v in inputs.items()}
@@ -60,7 +60,6 @@ def checked(
             f"The examples of {', '.join(empty)} are empty: shape {inputs[empty[0]].shape[1:]}.",
             remedy="give at least one number per example.",
         )
-    inputs = {k: left(v) for k, v in inputs.items()}
     if y is None:
         return Split(inputs, None), classes, ()
     labels_name = name.replace("x", "y", 1)
@@ -75,7 +74,7 @@ def checked(
             if turned
             else "give one label for each example.",
         )
-    found = understood(compact(labels), classes, labels_name)
+    found = understood(labels, classes, labels_name)
     return Split(inputs, found.values), found.classes, found.notes
 
 
@@ -286,10 +285,16 @@ def _text(flat: list[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         return as_given.reshape(shape)
     if any(t.endswith("\0") for t in texts):
         return as_given.reshape(shape)
+    longest = max(map(len, texts), default=0)
+    if longest * len(texts) > _WIDE * max(sum(map(len, texts)), _LEAST):
+        # One long text would make all of them as wide: they keep their lengths.
+        as_given[:] = texts
+        return as_given.reshape(shape)
     return np.array(texts).reshape(shape)
 
 
-def _not_text(array: NDArray[Any], name: str) -> DatasetError:
+def _check_text(array: NDArray[Any], name: str) -> None:
+    """Raise `DatasetError` for bytes that are not text, and for text that NumPy and runtimes would change."""
     for place, item in enumerate(array.ravel().tolist()):
         try:
             text = item if isinstance(item, str) else item.decode("utf-8")
@@ -299,26 +304,20 @@ def _not_text(array: NDArray[Any], name: str) -> DatasetError:
             if not text.endswith("\0"):
                 continue
             what = "text that ends in a zero byte"
-        return DatasetError(
+        raise DatasetError(
             f"{name} holds {what}: {item[:16]!r} at {place}.",
             remedy="if the model takes such bytes, keep them with preprocess=dk.Preprocess(raw=True) (--raw).",
         )
-    raise AssertionError(name)
 
 
 def _check_finite(array: NDArray[Any], name: str) -> None:
     import numpy as np
 
-    count, first = 0, 0
-    for part, block in blocks(array):
-        finite = np.isfinite(block)
-        if not finite.all():
-            bad = np.unique(np.nonzero(~finite)[0])
-            first = first if count else part.start + int(bad[0])
-            count += len(bad)
-    if count:
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = np.unique(np.nonzero(~finite)[0])
         raise DatasetError(
-            f"{name} holds NaN or infinite values in {count} of {len(array)} examples (the first is {first}).",
+            f"{name} holds NaN or infinite values in {len(bad)} of {len(array)} examples (the first is {bad[0]}).",
             remedy="drop or fill those examples.",
         )
 

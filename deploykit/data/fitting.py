@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract, Declared, InputMeaning
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
-from deploykit.core.mapped import each, extremes
 from deploykit.core.model import batch_axis_of, fits_shape, plain_name
 from deploykit.data.examples import Data, Examples
 from deploykit.data.meaning import outputs_and_labels
 from deploykit.data.preprocess import Preprocess, remedy
 from deploykit.data.splitting import widened
+from deploykit.data.textual.attach import tokenized
+from deploykit.data.textual.labels import aligned, in_order_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +35,12 @@ def fitted(data: Data, model: Model, declared: Declared | None = None) -> Data:
     fed = {*declared.constants, *declared.state.values()}
     data = widened(data, [spec.name for spec in model.inputs if spec.name not in fed])
     _check_declared(model, declared)
+    data, said = tokenized(data, [spec for spec in model.inputs if spec.name not in fed], model.hub)
+    data, ordered = in_order_of(data, model.classes)
+    if any(spec.shape is None or len(spec.shape) > 2 for spec in model.outputs):
+        data, more_said = aligned(data)
+        ordered += more_said
+    asked = data.asked
     probe = data.batch("evaluation", slice(0, 1))
     free = [s for s in model.inputs if s.name not in declared.constants]
     fed_back = set(declared.state.values())
@@ -46,18 +53,25 @@ def fitted(data: Data, model: Model, declared: Declared | None = None) -> Data:
         _check_input(
             specs[name],
             probe[source][:, 0] if steps else probe[source],
-            data.splits["evaluation"].inputs[source],
-            data.preprocess.get(source),
+            data.splits["evaluation"].inputs[asked[source]],
+            data.preprocess.get(asked[source]),
         )
     sources = {name: source for name, (source, _) in pairs.items()}
-    data, stored = _as_whole(data, {source: specs[name] for name, source in sources.items()})
+    data, stored = _as_whole(data, {source: specs[name] for name, source in sources.items() if asked[source] == source})
     probe = data.batch("evaluation", slice(0, 1)) if stored else probe
-    preprocess = {new: data.preprocess[old] for new, old in sources.items() if old in data.preprocess}
-    inputs = tuple(_meaning(specs[s.name], pairs, probe, preprocess, declared) for s in model.inputs)
+    # Text keeps its name: the arrays that its tokenizer makes of it have those of the model.
+    names = {name if asked[source] == source else asked[source]: asked[source] for name, source in sources.items()}
+    preprocess = {new: data.preprocess[old] for new, old in names.items() if old in data.preprocess}
+    inputs = tuple(_as_tokens(_meaning(specs[s.name], pairs, probe, preprocess, declared), data) for s in model.inputs)
     renamed = replace(
-        data, splits={s: p.renamed(sources) for s, p in data.splits.items()}, preprocess=preprocess, contract=None
+        data, splits={s: p.renamed(names) for s, p in data.splits.items()}, preprocess=preprocess, contract=None
     )
-    notes = (*(f"the whole numbers of {s!r} were stored as real ones." for s in stored), *_notes(inputs, data, sources))
+    notes = (
+        *said,
+        *ordered,
+        *(f"the whole numbers of {s!r} were stored as real ones." for s in stored),
+        *_notes(inputs, data, sources),
+    )
     contract = Contract(
         inputs, (), state=declared.state, constants=declared.constants, sequences=sequences, notes=notes
     )
@@ -205,7 +219,7 @@ def _are_whole(values: NDArray[Any]) -> bool:
     """Whether real numbers are whole ones, as other tools store class numbers and tokens."""
     import numpy as np
 
-    return values.dtype.kind == "f" and each(values, lambda part: (part == np.rint(part)).all())
+    return values.dtype.kind == "f" and bool((values == np.rint(values)).all())
 
 
 def _is_whole(spec: TensorSpec) -> bool:
@@ -286,21 +300,17 @@ def _check_range(spec: TensorSpec, values: NDArray[Any]) -> None:
     import numpy as np
 
     if spec.dtype == "bool":
-        if values.dtype.kind in "iuf" and values.size and not each(values, lambda part: np.isin(part, (0, 1)).all()):
-            low, high = extremes(values)
+        if values.dtype.kind in "iuf" and values.size and not np.isin(values, (0, 1)).all():
             raise DatasetError(
-                f"Input {spec.name!r}: the model takes bool, the data range from {low} to {high}.",
+                f"Input {spec.name!r}: the model takes bool, the data range from {values.min()} to {values.max()}.",
                 remedy="give True and False, or 0 and 1.",
             )
         return
     info = np.iinfo(spec.dtype)
-    if not values.size or values.dtype.kind not in "iuf":
-        return
-    low, high = extremes(values)
-    if low < info.min or high > info.max:
+    if values.size and values.dtype.kind in "iuf" and (values.min() < info.min or values.max() > info.max):
         raise DatasetError(
             f"Input {spec.name!r}: the model takes {spec.dtype} ({info.min} to {info.max}), the data go from "
-            f"{low} to {high}.",
+            f"{values.min()} to {values.max()}.",
             remedy="give numbers in that range.",
         )
 
@@ -323,6 +333,16 @@ def _meaning(
         spec.name, source, how, spec.dtype, _kind_of(probe[source]), spec.shape, spec.batch_axis, step.raw,  # type: ignore[arg-type]  # one of the names of ways
         spec.scale, ", ".join(step.words()),
     )  # fmt: skip
+
+
+def _as_tokens(meaning: InputMeaning, data: Examples) -> InputMeaning:
+    """What an input means that a tokenizer feeds."""
+    source = data.asked.get(meaning.source, meaning.source)
+    if source == meaning.source:
+        return meaning
+    step = data.preprocess[source]
+    first = step.tokenizer is not None and step.tokenizer.names[0] == meaning.name  # said once
+    return replace(meaning, source=source, how="tokens", steps=", ".join(step.words()) if first else "")
 
 
 def _rounded(meaning: InputMeaning, raw: NDArray[Any] | None) -> list[str]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
-from deploykit.core.serial import Plain
+from deploykit.core.serial import RARE, Plain
 from deploykit.data.axes import channel_move, channel_order, crossing, remedy, reordering
 from deploykit.data.resize import FILTER, resized
+from deploykit.data.tokens.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Preprocess", "remedy"]
+__all__ = ["Preprocess", "prepared", "remedy"]
 
 LAYOUTS = ("channels_first", "channels_last")
 CHANNEL_ORDERS = ("reversed",)
@@ -51,6 +52,7 @@ class Preprocess(Plain):
         channels: ``"reversed"`` swaps RGB and BGR; None keeps them.
         raw: Whether the values are the model's own: quantized integers instead of the real numbers they represent, or
             bytes that are not text.
+        tokenizer: Turns text into the several inputs of a model that takes tokens; text is not changed otherwise.
 
     Example:
         >>> import numpy as np
@@ -68,6 +70,7 @@ class Preprocess(Plain):
     std: float | tuple[float, ...] | None = None
     channels: Literal["reversed"] | None = None
     raw: bool = False
+    tokenizer: Tokenizer | None = field(default=None, metadata={RARE: True})
 
     def __post_init__(self) -> None:
         for name in ("scale", "offset"):
@@ -94,6 +97,12 @@ class Preprocess(Plain):
             raise SettingError(
                 f"Preprocess: mean has {lengths['mean']} values, std has {lengths['std']}.",
                 remedy="give one for each channel.",
+            )
+        if self.tokenizer is not None and set(self.settings) != {"tokenizer"}:
+            others = ", ".join(name for name in self.settings if name != "tokenizer")
+            raise SettingError(
+                f"Preprocess: a tokenizer takes text as it is, and {others} is given.",
+                remedy="give the tokenizer alone.",
             )
         if not isinstance(self.raw, bool):
             raise SettingError(f"Preprocess: raw must be true or false, got {self.raw!r}.")
@@ -123,7 +132,7 @@ class Preprocess(Plain):
         Args:
             digits: Significant digits of the numbers.
         """
-        found = []
+        found = [] if self.tokenizer is None else [f"tokenized ({self.tokenizer})"]
         if self.reshape is not None:
             found.append(f"reshape to {self.reshape}")
         if self.resize is not None:
@@ -147,6 +156,9 @@ class Preprocess(Plain):
 
     def code(self) -> str:
         """The expression that creates it, with the settings that differ from the defaults."""
+        if self.tokenizer is not None:
+            opened = f'dk.Tokenizer.open("tokenizer.json", max_length={self.tokenizer.max_length})'
+            return f"dk.Preprocess(tokenizer={opened})"
         return f"dk.{self!r}".replace("'", '"')
 
     def moves_axes(self, shape: Sequence[int]) -> tuple[int, ...]:
@@ -187,6 +199,10 @@ class Preprocess(Plain):
             raise _crosses(given, wanted)
         return _moved(batch, _TO_LAST) if move == _TO_LAST else batch
 
+    def feed(self, name: str, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Preprocess a batch of the raw input called ``name``: model's input → what it gets, several for text."""
+        return {name: self.apply(batch)} if self.tokenizer is None else self.tokenizer.encode(batch)
+
     def apply(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Preprocess a batch.
 
@@ -200,6 +216,8 @@ class Preprocess(Plain):
         Raises:
             DatasetError: The examples cannot be reshaped, resized, scaled or transposed this way.
         """
+        if self.tokenizer is not None:
+            raise DatasetError("A tokenizer gives several arrays.", remedy="call feed() instead of apply().")
         # A reshape that moves the channels to the front is done last, as a layout: images keep them last till then.
         to_first = self.layout == "channels_first" or self.moves_axes(batch.shape[1:]) == _TO_FIRST
         batch = self.reshaped(batch)
@@ -251,6 +269,22 @@ class Preprocess(Plain):
                 remedy='leave out channels="reversed" (--channels).',
             )
         return np.flip(batch, axis)
+
+
+def prepared(raw: Mapping[str, NDArray[Any]], preprocess: Mapping[str, Preprocess]) -> dict[str, NDArray[Any]]:
+    """Raw examples as a model takes them: model's input → array.
+
+    Args:
+        raw: Raw input → examples, batch first.
+        preprocess: Raw input → preprocessing; the others are taken as they are.
+    """
+    import numpy as np
+
+    found: dict[str, NDArray[Any]] = {}
+    for name, array in raw.items():
+        step = preprocess.get(name)
+        found |= {name: np.asarray(array)} if step is None else step.feed(name, np.asarray(array))
+    return found
 
 
 def _along_channels(name: str, value: float | tuple[float, ...], batch: NDArray[Any]) -> NDArray[Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract
-from deploykit.core.mapped import is_large
 from deploykit.core.serial import dump, from_plain, parse
 from deploykit.data.examples import Data, Examples
 from deploykit.data.preprocess import Preprocess
@@ -16,9 +14,6 @@ from deploykit.data.splitting import SPLITS
 from deploykit.data.texts import open_array, save_array
 from deploykit.storage.disk import writing
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 def save(data: Examples, folder: Path) -> None:
     """See `Dataset.save`."""
@@ -27,12 +22,14 @@ def save(data: Examples, folder: Path) -> None:
 
 
 def _save(data: Examples, folder: Path) -> None:
+    import numpy as np
+
     folder.mkdir(parents=True, exist_ok=True)
     for name, split in data.splits.items():
         for i, array in enumerate(split.inputs.values()):
             save_array(folder / f"{name}.{i}.npy", array)
         if split.labels is not None:
-            save_array(folder / f"{name}.labels.npy", split.labels)
+            np.save(folder / f"{name}.labels.npy", split.labels, allow_pickle=False)
     facts = {
         "inputs": data.inputs,
         "preprocess": data.preprocess,
@@ -49,6 +46,8 @@ def _save(data: Examples, folder: Path) -> None:
 
 def opened(kind: type[Data], folder: Path) -> Data:
     """See `Dataset.open`."""
+    import numpy as np
+
     facts = parse((folder / "dataset.json").read_bytes())
     splits = {}
     for name in SPLITS:
@@ -56,7 +55,7 @@ def opened(kind: type[Data], folder: Path) -> Data:
         labels = folder / f"{name}.labels.npy"
         splits[name] = Split(
             {k: open_array(p) for k, p in paths.items()},
-            _labels(labels),
+            np.load(labels, allow_pickle=False) if labels.exists() else None,
             prepared=name in facts.get("prepared", ()),
         )
     preprocess = from_plain(dict[str, Preprocess], facts["preprocess"])
@@ -67,11 +66,3 @@ def opened(kind: type[Data], folder: Path) -> Data:
     )  # fmt: skip
     data.__dict__["digest"] = facts["digest"]
     return data
-
-
-def _labels(path: Path) -> NDArray[Any] | None:
-    """Labels in memory, unless they are large."""
-    if not path.exists() and not path.with_suffix(".npz").exists():
-        return None
-    found = open_array(path)
-    return found if is_large(found) else found.copy()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Manifest
 from deploykit.core.errors import ServeError
+from deploykit.data.preprocess import prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,12 +32,11 @@ def feeds(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
             "It runs single steps; the golden data are sequences of steps.", remedy="check deploykit's own server."
         )
     count = len(next(iter(inputs.values())))
-    found = {}
+    ready, found = prepared(inputs, manifest.preprocess), {}
     for meaning in manifest.contract.inputs:
         name, there = meaning.name, manifest.input_names.get(meaning.name, meaning.name)
-        if name in inputs:
-            array = manifest.preprocess[name].apply(inputs[name]) if name in manifest.preprocess else inputs[name]
-            found[there] = np.moveaxis(array, 0, meaning.batch_axis)
+        if name in ready:
+            found[there] = np.moveaxis(ready[name], 0, meaning.batch_axis)
             continue
         dtype: Any = object if meaning.dtype == "string" else meaning.dtype
         value = np.asarray(manifest.contract.constants.get(name, 0), dtype)

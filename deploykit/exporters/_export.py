@@ -132,6 +132,12 @@ def exportable_of(candidate: Any) -> Exportable:
     )
 
 
+def _more(chosen: Exportable, vault: Vault) -> tuple[str, ...]:
+    """Packages that this artifact needs beside those of its runtime."""
+    texts = any(step.tokenizer is not None for step in chosen.data.preprocess.values())
+    return (*(("cryptography",) if vault.key is not None else ()), *(("tokenizers",) if texts else ()))
+
+
 def _key(exporter: Exporter, place: str) -> Key:
     """The key to encrypt with."""
     if not exporter.encrypts:
@@ -202,7 +208,7 @@ def _write(
         outputs=from_plain(tuple[TensorSpec, ...], recorded["outputs"]),
         examples=_by_number(prepared),
         golden=load_arrays(folder / GOLDEN_INPUTS, vault.read(GOLDEN_INPUTS)),
-        requirements=requirements(runtime, () if vault.key is None else ("cryptography",)),
+        requirements=requirements(runtime, _more(chosen, vault)),
         suffix=next(iter(FORMATS.get(chosen.format).suffixes), ""),
         extra_files=parts.extra_files,
         stateful=parts.stateful,

@@ -16,7 +16,7 @@ from deploykit.core.contract import Contract
 from deploykit.core.digest import path_digest
 from deploykit.core.errors import ExportError, UnsupportedModelError
 from deploykit.core.serial import to_plain
-from deploykit.data.preprocess import Preprocess
+from deploykit.data.preprocess import prepared
 from deploykit.exporters._export import SupportsExport, exportable_of
 from deploykit.exporters._files import copy_to
 from deploykit.loading._contract import FORMATS
@@ -79,11 +79,9 @@ def _save_frozen(chosen: Exportable, target: Path) -> Path:
         )
     structure(chosen.path, chosen.format, trusted=chosen.model.trusted)  # operators that run code are refused
     raw = chosen.data.splits["evaluation"].take(slice(0, EXAMPLES)).inputs
-    steps = chosen.data.preprocess
-    prepared = {name: steps.get(name, Preprocess()).apply(array) for name, array in raw.items()}
     with tempfile.TemporaryDirectory(prefix="deploykit-") as scratch:
         graph, examples = Path(scratch) / "graph.pb", Path(scratch) / "examples.npz"
-        save_arrays(examples, prepared)
+        save_arrays(examples, prepared(raw, chosen.data.preprocess))
         arguments = {
             "path": str(chosen.path), "format": chosen.format, "target": to_plain(chosen.target),
             "contract": to_plain(contract), "examples": str(examples), "graph": str(graph),

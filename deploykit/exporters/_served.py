@@ -20,7 +20,7 @@ does the preprocessing itself.
 
 def query(candidate: Exportable, draft: Draft) -> str:
     """The README's part about sending requests."""
-    needed = [i for i in candidate.data.checked.inputs if i.how not in ("constant", "state")]
+    needed = candidate.data.checked.asked
     return _QUERY.format(name=draft.name, key="instances" if len(needed) == 1 else "inputs")
 
 

@@ -156,7 +156,7 @@ def check_watermark(source: Any, key: str, *, like: Any = None) -> WatermarkChec
 
 
 def _input(contract: Contract) -> str:
-    return next(one.name for one in contract.inputs if one.how not in ("constant", "state"))
+    return contract.asked[0]
 
 
 def _known(source: Any) -> tuple[_Known, dict[str, Any]]:

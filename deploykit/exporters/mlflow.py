@@ -105,7 +105,7 @@ class MLflow(Exporter):
 
 def _needed(candidate: Exportable, draft: Draft) -> list[TensorSpec]:
     """Inputs without state, which may be left out: MLflow insists on everything in the signature."""
-    needed = {i.name for i in candidate.data.checked.inputs if i.how not in ("constant", "state")}
+    needed = candidate.data.checked.asked
     return [spec for spec in draft.inputs if spec.name in needed]
 
 

@@ -13,6 +13,7 @@ from deploykit.core import digest, errors
 from deploykit.core.errors import ModelFileError, SettingError
 from deploykit.core.model import Model, TensorSpec
 from deploykit.loading._contract import FORMATS, Format, Saved, Summary
+from deploykit.loading._hub import located
 from deploykit.sandbox import gate
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Report, Task
@@ -50,7 +51,8 @@ def load(
     kernel. The format is recognized by content, never by the file name.
 
     Args:
-        model: Path of a ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file or of a SavedModel folder; or an object of
+        model: Path of a ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file, of a SavedModel folder, or of a Hugging
+            Face folder with an ONNX file; or an object of
             this process, which is saved into a cache folder: a ``keras.Model``, an ``onnx.ModelProto``, a ``tf.Module``
             with a signature, or the bytes of a TFLite file. A `Model` is returned unchanged.
         imports: Names of modules that define the model's custom layers; child processes also import them.
@@ -108,10 +110,11 @@ def _load(
     cancel: threading.Event | None,
     limits: _Limits,
 ) -> Model:
-    passed = gate.check(path)
+    found = located(path)
+    passed = gate.check(found.path)
     form = format_of(passed)
     form.check_installed()
-    warnings = [*_suffix_warnings(passed.path, form)]
+    warnings = [*found.warnings, *_suffix_warnings(passed.path, form)]
     if modules and form.full_group is None:
         warnings.append(f"imports={list(modules)} has no effect on {form.label} files.")
         modules = ()
@@ -133,6 +136,8 @@ def _load(
         extra_files=summary.extra_files,
         operator_set=summary.operator_set,
         stateful=summary.stateful,
+        classes=found.classes,
+        hub=found.folder,
     )
 
 

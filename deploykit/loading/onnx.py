@@ -18,6 +18,7 @@ from deploykit.loading._onnx.graph import check_graph
 from deploykit.loading._onnx.kinds import KINDS, seen
 from deploykit.loading._onnx.packed import PACKED, shape_of
 from deploykit.loading._onnx.shapes import inferred
+from deploykit.loading._onnx.tables import rows_of
 from deploykit.loading._onnx.tensors import all_tensors, check_tensor
 from deploykit.readers import onnx_messages
 from deploykit.readers import protobuf as _wire
@@ -246,7 +247,8 @@ def signature(model: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[Ten
     constant |= {sparse.values.name for sparse in model.graph.sparse_initializer}
     given = [v for v in model.graph.input if v.name not in constant]
     batch = _batch_name(given, list(model.graph.output))
-    inputs = tuple(_spec(v, path, "input", batch) for v in given)
+    rows = rows_of(model.graph)
+    inputs = tuple(dataclasses.replace(_spec(v, path, "input", batch), rows=rows.get(v.name, 0)) for v in given)
     makers = {name: node for node in model.graph.node for name in node.output}
     outputs = tuple(
         dataclasses.replace(_spec(v, path, "output", batch), operator=_operator(v.name, makers))

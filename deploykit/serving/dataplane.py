@@ -93,7 +93,7 @@ class DataPlane:
         self.parses = bool(adopted) and [(s.name, s.dtype) for s in manifest.inputs] == [("inputs", "string")]
         self.outputs: dict[str, TensorSpec] = {spec.name: spec for spec in manifest.outputs}
         contract = manifest.contract
-        self.needed = tuple(i.name for i in contract.inputs if i.how not in ("constant", "state"))
+        self.needed = contract.asked
         self._usual = frozenset(self.needed)
         self.real = {
             i.name: "float64" if i.dtype == "float64" else "float32"

@@ -297,7 +297,7 @@ class Server:
         name = name or self.name
         manifest = self._catalog.artifact(name, str(version)).manifest
         specs = {spec.name: spec for spec in manifest.inputs}
-        needed = [i.name for i in manifest.contract.inputs if i.how not in ("constant", "state")]
+        needed = manifest.contract.asked
         if not isinstance(x, Mapping) and len(needed) != 1:
             raise RequestError(
                 f"The model takes {len(needed)} inputs: {', '.join(needed)}; got one array.",

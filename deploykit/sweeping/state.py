@@ -327,8 +327,7 @@ def context_name(model: Model, data: Dataset, metric: MetricLike, declared: Decl
     """What sweeps of one model, dataset, meaning and metric share."""
     said = declared or Declared()
     judged = identity(metric, data.labels(), data.classes)
-    boxes = [said.boxes] if said.boxes else []
-    return json_digest([model.digest, data.digest, judged, said.output, said.scores, *boxes])
+    return json_digest([model.digest, data.digest, judged, said.output, said.scores])
 
 
 def facts(rows: list[Result]) -> dict[str, Any]:

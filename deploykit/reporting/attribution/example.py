@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.contract import Contract
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
 from deploykit.data.dataset import Dataset
-from deploykit.data.preprocess import Preprocess
+from deploykit.data.preprocess import Preprocess, prepared
 from deploykit.measuring.attribution.attributing import Runnable
 from deploykit.measuring.attribution.layout import Layout, as_text, layout_of, words_of
 
@@ -45,8 +45,7 @@ class Subject:
 
     def prepare(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Examples as the model takes them."""
-        none = Preprocess()
-        return {name: self.preprocess.get(name, none).apply(array) for name, array in raw.items()}
+        return prepared(raw, self.preprocess)
 
 
 def raw_example(subject: Subject, x: Any, split: str) -> dict[str, NDArray[Any]]:
@@ -67,8 +66,7 @@ def raw_example(subject: Subject, x: Any, split: str) -> dict[str, NDArray[Any]]
                 "Synthesized examples have no raw form.", remedy="give the example itself, as clients send it."
             )
         return {name: np.asarray(array) for name, array in chosen.take(slice(x, x + 1)).inputs.items()}
-    fed = [i.name for i in subject.contract.inputs if i.how not in ("constant", "state")]
-    raw = by_name(x, data.inputs if data is not None else tuple(fed), "x")
+    raw = by_name(x, data.inputs if data is not None else subject.contract.asked, "x")
     known = data.splits["evaluation"].inputs if data is not None else {}
     return {name: _one(name, array, known[name].ndim if name in known else None) for name, array in raw.items()}
 

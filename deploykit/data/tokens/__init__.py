@@ -1,0 +1,1 @@
+"""Tokenizers: text in, whole numbers out."""
