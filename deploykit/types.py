@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deploykit.core.check import BaselineCheck, Suspicion
     from deploykit.core.class_change import ClassChange
     from deploykit.core.contract import InputMeaning, LabelMeaning, OutputMeaning
+    from deploykit.core.detection import Detection
     from deploykit.core.model import Layer, TensorSpec
     from deploykit.core.result import (
         Failure,
@@ -95,6 +96,7 @@ __all__ = [
     "Damage",
     "Decision",
     "DeployCommand",
+    "Detection",
     "Device",
     "Encryption",
     "Expected",
@@ -188,6 +190,7 @@ _HOMES = {
     "Damage": "deploykit.reporting.evidence.sensitivity_rows",
     "Decision": "deploykit.choosing.goals",
     "DeployCommand": "deploykit.deploying._deployment",
+    "Detection": "deploykit.core.detection",
     "Device": "deploykit.runtimes._contract",
     "Encryption": "deploykit.artifacts.encryption",
     "Expected": "deploykit.planning.planned",

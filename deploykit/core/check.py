@@ -78,8 +78,8 @@ class BaselineCheck(Plain):
                 f"{name} {self.value:.4g} on {self.examples} examples, {self.chance:.4g} by always answering the mean"
             )
         name = "right" if self.metric == "accuracy" else self.metric.replace("_", " ")
-        usual = f"{100 * self.chance:.0f} % by always giving the most frequent answer"
-        return f"{100 * self.value:.0f} % {name} on {self.examples} examples, {usual}"
+        usual = f", {100 * self.chance:.0f} % by always giving the most frequent answer" if self.chance else ""
+        return f"{100 * self.value:.0f} % {name} on {self.examples} examples{usual}"
 
     @property
     def lines(self) -> list[str]:

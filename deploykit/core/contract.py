@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from deploykit.core.detection import Detection
+from deploykit.core.detection import said as said_of_boxes
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.serial import Plain
@@ -17,10 +19,10 @@ from deploykit.core.serial import Plain
 #: Kinds of outputs. ``scores``: one per class, the highest is the answer; ``probabilities``: scores that sum to 1;
 #: ``logit`` and ``probability``: one number for two classes, class 1 above 0 and above one half; ``several``:
 #: a probability for each of several labels; ``classes``: class numbers (or names, where the output is text);
-#: ``values``: real numbers; ``embedding``: a vector whose direction counts.
-Kind = Literal["scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding"]
+#: ``values``: real numbers; ``embedding``: a vector whose direction counts; ``boxes``: what a detector finds.
+Kind = Literal["scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding", "boxes"]
 KINDS: tuple[Kind, ...] = (
-    "scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding",
+    "scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding", "boxes",
 )  # fmt: skip
 #: Where the classes of scores for each position are, when the shape leaves two ways: axis after the batch's has moved
 #: to the front. The kind is found out as without them.
@@ -28,7 +30,7 @@ AXES: dict[str, int] = {"channels_first": 1, "channels_last": -1}
 #: Kinds whose answer is a class.
 CLASSES: frozenset[str] = frozenset({"scores", "probabilities", "logit", "probability", "classes"})
 #: How labels are given, or that there are none.
-Labels = Literal["classes", "several", "positions", "values", "none"]
+Labels = Literal["classes", "several", "positions", "values", "boxes", "none"]
 
 #: Largest error of an output that is not scored, relative to its spread, and smallest agreement of its answers.
 MAX_OUTPUT_ERROR = 0.1
@@ -45,16 +47,20 @@ class Declared(Plain):
             ``"channels_first"`` and ``"channels_last"``, which say what axis the classes of positions are on.
         state: Output → input that it feeds at the next step, for models that keep a state.
         constants: Input → the value it gets whatever the example.
+        boxes: How a detector's outputs are to be decoded: fields of `deploykit.core.detection.Detection`.
     """
 
     output: str = ""
     scores: str = "auto"
     state: dict[str, str] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
+    boxes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
         """The kind that is said, "auto" when it is not."""
+        if self.boxes and self.scores == "auto":
+            return "boxes"
         return "auto" if self.scores in AXES else self.scores
 
     @property
@@ -69,11 +75,13 @@ class Declared(Plain):
         scores: str | None = None,
         state: Mapping[str, str] | None = None,
         constants: Mapping[str, Any] | None = None,
+        boxes: Mapping[str, Any] | None = None,
     ) -> Self:
         """From the arguments of public functions, checked.
 
         Raises:
-            SettingError: An unknown kind, or a state or constants that are not dictionaries of names.
+            SettingError: An unknown kind, a state or constants that are not dictionaries of names, or something
+                unknown that is said of boxes.
         """
         import numpy as np
 
@@ -84,7 +92,8 @@ class Declared(Plain):
             if given is not None and not (isinstance(given, Mapping) and all(isinstance(k, str) for k in given)):
                 raise SettingError(f"{name} must be a dictionary by name, got {value!r}.")
         plain = {k: np.asarray(v).tolist() for k, v in (constants or {}).items()}
-        return cls(output or "", scores or "auto", {k: str(v) for k, v in (state or {}).items()}, plain)
+        steps = {k: str(v) for k, v in (state or {}).items()}
+        return cls(output or "", scores or "auto", steps, plain, said_of_boxes(boxes))
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,8 @@ class OutputMeaning(Plain):
     Attributes:
         name: Name in the model's signature.
         kind: What its numbers are.
-        role: ``"scored"``: what the metric is about; ``"judged"``: compared with the original's; ``"state"``.
+        role: ``"scored"``: what the metric is about; ``"judged"``: compared with the original's; ``"state"``;
+            ``"part"``: read together with the scored output, as a detector's scores with its boxes.
         dtype: What the model gives.
         shape: Its shape, batch included, as in `InputMeaning`.
         batch_axis: Axis of the batch.
@@ -156,7 +166,7 @@ class OutputMeaning(Plain):
 
     name: str
     kind: Kind
-    role: Literal["scored", "judged", "state"]
+    role: Literal["scored", "judged", "state", "part"]
     dtype: str
     shape: tuple[int | None, ...] | None = None
     batch_axis: int = 0
@@ -176,9 +186,13 @@ class OutputMeaning(Plain):
             "scores": "scores of classes", "probabilities": "probabilities of classes", "values": "real values",
             "logit": "one logit: class 1 above 0", "probability": "one probability: class 1 above 0.5",
             "several": "probabilities of several labels", "classes": "class numbers", "embedding": "an embedding",
+            "boxes": "boxes",
         }[self.kind]  # fmt: skip
         words = "class names" if self.kind == "classes" and self.dtype == "string" else words
-        role = {"scored": "scored as ", "judged": "compared with the original's, ", "state": "carried on, "}[self.role]
+        role = {
+            "scored": "scored as ", "judged": "compared with the original's, ", "state": "carried on, ",
+            "part": "read with the boxes: ",
+        }[self.role]  # fmt: skip
         axis = f", batch on axis {self.batch_axis}" if self.batch_axis else ""
         if self.fixed:
             return f"{self.name}: {self.dtype} ({dims}), the same for every example, {role}{words}"
@@ -209,6 +223,7 @@ class LabelMeaning(Plain):
         words = {
             "classes": f"one of {self.classes} classes per example", "several": "several labels per example",
             "positions": f"one of {self.classes} classes per position", "values": "real values",
+            "boxes": f"boxes of {self.classes} classes",
         }[self.kind]  # fmt: skip
         return f"{words}{f', given as {self.how}' if self.how else ''}"
 
@@ -227,6 +242,7 @@ class Contract(Plain):
         observed: Whether the original model was run on examples; if not, kinds are based on the file alone.
         batch_dependent: Whether an example's answer depends on the others in its batch, for the original model.
         notes: Decisions that may surprise, one sentence each.
+        detection: How the outputs of a detector are decoded; None for other models, and until it is known.
 
     Example:
         >>> contract = dk.examine(model, data).contract
@@ -243,6 +259,7 @@ class Contract(Plain):
     observed: bool = False
     batch_dependent: bool = False
     notes: tuple[str, ...] = ()
+    detection: Detection | None = None
 
     @property
     def scored(self) -> OutputMeaning:
@@ -263,7 +280,8 @@ class Contract(Plain):
     @property
     def reading(self) -> str:
         """Digest of the part that decides how its answers are interpreted."""
-        return json_digest([[o.name, o.kind, o.role, o.class_axis, *([True] if o.fixed else [])] for o in self.outputs])
+        parts = [[o.name, o.kind, o.role, o.class_axis, *([True] if o.fixed else [])] for o in self.outputs]
+        return json_digest(parts if self.detection is None else [parts, self.detection.said, self.detection.size])
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -280,6 +298,8 @@ class Contract(Plain):
         """The contract as pairs of a heading and a sentence."""
         found = [("input", str(i)) for i in self.inputs]
         found += [("output", str(o)) for o in self.outputs]
+        if self.detection is not None:
+            found.append(("boxes", str(self.detection)))
         found.append(("labels", str(self.labels)))
         if self.sequences:
             found.append(("state", "examples are sequences; each starts with fresh state"))

@@ -79,6 +79,13 @@ def array_digest(array: Any) -> str:
     """SHA-256 of a NumPy array: dtype, shape and values."""
     import numpy as np
 
+    from deploykit.core.mapped import blocks, is_large
+
+    if is_large(array) and array.dtype.kind not in "OU":
+        total = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+        for _, block in blocks(array):
+            total.update(np.ascontiguousarray(block).view(np.uint8).data)
+        return total.hexdigest()
     array = np.ascontiguousarray(array)
     if array.dtype == object:  # text and bytes of any length
         total = hashlib.sha256(f"objects{array.shape}".encode())

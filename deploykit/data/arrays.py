@@ -6,7 +6,9 @@ from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
-from deploykit.data.labels import understood
+from deploykit.core.mapped import blocks
+from deploykit.data.labels import compact, understood
+from deploykit.data.rows import left
 from deploykit.data.split import Split
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ def checked(
             f"The examples of {', '.join(empty)} are empty: shape {inputs[empty[0]].shape[1:]}.",
             remedy="give at least one number per example.",
         )
+    inputs = {k: left(v) for k, v in inputs.items()}
     if y is None:
         return Split(inputs, None), classes, ()
     labels_name = name.replace("x", "y", 1)
@@ -74,7 +77,7 @@ def checked(
             if turned
             else "give one label for each example.",
         )
-    found = understood(labels, classes, labels_name)
+    found = understood(compact(labels), classes, labels_name)
     return Split(inputs, found.values), found.classes, found.notes
 
 
@@ -313,11 +316,16 @@ def _check_text(array: NDArray[Any], name: str) -> None:
 def _check_finite(array: NDArray[Any], name: str) -> None:
     import numpy as np
 
-    finite = np.isfinite(array)
-    if not finite.all():
-        bad = np.unique(np.nonzero(~finite)[0])
+    count, first = 0, 0
+    for part, block in blocks(array):
+        finite = np.isfinite(block)
+        if not finite.all():
+            bad = np.unique(np.nonzero(~finite)[0])
+            first = first if count else part.start + int(bad[0])
+            count += len(bad)
+    if count:
         raise DatasetError(
-            f"{name} holds NaN or infinite values in {len(bad)} of {len(array)} examples (the first is {bad[0]}).",
+            f"{name} holds NaN or infinite values in {count} of {len(array)} examples (the first is {first}).",
             remedy="drop or fill those examples.",
         )
 

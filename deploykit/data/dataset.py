@@ -11,7 +11,7 @@ from deploykit.core.contract import Declared
 from deploykit.core.errors import DatasetError
 from deploykit.data.labels import class_names
 from deploykit.data.preprocess import Preprocess
-from deploykit.data.reading import Origin
+from deploykit.data.reading import OnRead, Origin
 from deploykit.data.splitting import read_with, widened, without_training
 from deploykit.data.textual.reading import FromText
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Dataset(FromText):
     """Data to calibrate, fine-tune, evaluate and confirm with.
 
-    Make one with `from_arrays`, `from_npz`, `from_csv`, `from_text`, `from_image_folder` or `from_tf`.
+    Make one with `from_arrays`, `from_npz`, `from_csv`, `from_text`, `from_image_folder`, `from_coco` or `from_tf`.
 
     Attributes:
         splits: ``"train"`` (fine-tuning; calibration is drawn from it), ``"evaluation"`` (compares the candidates),
@@ -94,12 +94,15 @@ class Dataset(FromText):
     ) -> Self:
         """From an ``.npz`` file with ``x`` and ``y``, or ``x_train y_train x_test y_test`` (and ``classes``).
 
+        A folder with one ``.npy`` file for each array (``x.npy``, ``y.npy``) is read alike. Large arrays stay on the
+        disk: they are mapped where they are, those of a compressed file once unpacked.
+
         Without an array ``x``, every array that is not labels is an input of that name, so a file can hold one array
         for each input of a model (``a``, ``b`` and ``y``; ``a_train``, ``a_test``, …). Labels may be called ``labels``,
         ``target`` or similar. `reading` records how arrays were interpreted and what was left out.
 
         Args:
-            path: The file. Pickled arrays are refused.
+            path: The file or folder. Pickled arrays are refused.
             x_key: Name of the array of examples if it is different, or the names for several inputs.
             y_key: Name of the array of labels if it is different, "" if there are no labels.
             **options: As in `from_arrays`.
@@ -118,13 +121,22 @@ class Dataset(FromText):
         return cls._made(found.origin, **{**found.arguments, **options})
 
     @classmethod
-    def from_csv(cls, path: str | Path, *, label: str | None = None, drop: Sequence[str] = (), **options: Any) -> Self:
+    def from_csv(
+        cls,
+        path: str | Path,
+        *,
+        label: str | None = None,
+        drop: Sequence[str] = (),
+        progress: OnRead | None = None,
+        **options: Any,
+    ) -> Self:
         """From a CSV file with a header: one example per row, with only numbers except for the label.
 
         Args:
             path: The file.
             label: Column of the labels; None: a column named label, target, class or y, if there is one.
             drop: Columns to leave out, for example an identifier.
+            progress: Called while it is read with what is done, of how much (0: not known), and the unit.
             **options: As in `from_arrays`.
 
         Raises:
@@ -141,11 +153,18 @@ class Dataset(FromText):
         """
         from deploykit.data import sources
 
-        found = sources.read_csv(Path(path), label, drop, class_names(options.get("classes", ())))
+        found = sources.read_csv(Path(path), label, drop, class_names(options.get("classes", ())), progress)
         return cls._made(found.origin, **{**found.arguments, **options})
 
     @classmethod
-    def from_image_folder(cls, path: str | Path, *, size: tuple[int, int] | None = None, **options: Any) -> Self:
+    def from_image_folder(
+        cls,
+        path: str | Path,
+        *,
+        size: tuple[int, int] | None = None,
+        progress: OnRead | None = None,
+        **options: Any,
+    ) -> Self:
         """From a folder with one subfolder of images per class.
 
         16-bit gray images stay uint16; palettes, CMYK and other color modes become RGB; transparent areas become white.
@@ -155,6 +174,7 @@ class Dataset(FromText):
         Args:
             path: The folder. If it has subfolders ``train`` and ``test`` (or ``val``), each contains the class folders.
             size: (height, width) for images of different sizes; None: the most frequent size.
+            progress: Called while it is read with what is done, of how much (0: not known), and the unit.
             **options: As in `from_arrays`; ``classes`` gives the order of folders if it is not alphabetical.
 
         Raises:
@@ -172,17 +192,84 @@ class Dataset(FromText):
         """
         from deploykit.data import sources
 
-        found = sources.read_image_folder(Path(path), size, class_names(options.get("classes", ())))
+        found = sources.read_image_folder(Path(path), size, class_names(options.get("classes", ())), progress)
         return cls._made(found.origin, **{**options, **found.arguments})
 
     @classmethod
-    def from_tf(cls, dataset: Any, test: Any = None, *, batched: bool | None = None, **options: Any) -> Self:
+    def from_coco(
+        cls,
+        annotations: str | Path,
+        images: str | Path | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        fit: str = "letterbox",
+        test: str | Path | None = None,
+        test_images: str | Path | None = None,
+        **options: Any,
+    ) -> Self:
+        """Images with boxes, from an annotation file in COCO's form and a folder of images.
+
+        Labels are boxes, shape (images, boxes, 6): left, top, right, bottom as shares of the image that the model gets,
+        class, and 1 for a crowd; rows of class −1 fill up. Categories become classes 0, 1, … in the order of their ids.
+        Boxes are cut at the edge of their image. `reading` names and counts what was left out: images without a file,
+        boxes without area or outside their image, and boxes that are listed twice.
+
+        Args:
+            annotations: The JSON file, with ``images``, ``annotations`` and ``categories``.
+            images: Folder of the images; None: the one that the file is in.
+            size: (height, width) of all images; None: the most frequent size.
+            fit: How images of another size are fitted: ``"letterbox"`` keeps their shape between gray bars, as YOLO
+                models are trained; ``"stretch"`` scales both sides, as SSD models are.
+            test: Annotation file of held-out images.
+            test_images: Their folder; None: the one of the others.
+            **options: As in `from_arrays`, except ``classes``.
+
+        Raises:
+            DatasetError: A file is missing or not of that form, no image has a file, ids are used twice, or a category
+                is unknown.
+
+        Example:
+            >>> import json
+            >>> from pathlib import Path
+            >>> from PIL import Image
+            >>> Path("street").mkdir(exist_ok=True)
+            >>> for i in range(50):
+            ...     Image.new("RGB", (64, 48), (5 * i, 90, 60)).save(f"street/{i}.png")
+            >>> found = {
+            ...     "images": [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 48} for i in range(50)],
+            ...     "annotations": [{"id": i + 1, "image_id": i, "category_id": 7, "bbox": [8, 8, 16, 32]}
+            ...                     for i in range(50)],
+            ...     "categories": [{"id": 7, "name": "bus"}],
+            ... }
+            >>> _ = Path("street/boxes.json").write_text(json.dumps(found))
+            >>> dk.Dataset.from_coco("street/boxes.json", size=(32, 32)).classes
+            ('bus',)
+        """
+        from deploykit.data import sources
+
+        found = sources.read_coco(
+            Path(annotations), None if images is None else Path(images), size, fit,
+            None if test is None else Path(test), None if test_images is None else Path(test_images),
+        )  # fmt: skip
+        return cls._made(found.origin, **{**options, **found.arguments})
+
+    @classmethod
+    def from_tf(
+        cls,
+        dataset: Any,
+        test: Any = None,
+        *,
+        batched: bool | None = None,
+        progress: OnRead | None = None,
+        **options: Any,
+    ) -> Self:
         """From a ``tf.data.Dataset`` of ``x`` or ``(x, y)``, batched or not.
 
         Args:
             dataset: The dataset (finite); ``x`` is a tensor, or a dictionary of tensors by input name.
             test: Held-out examples, another ``tf.data.Dataset``.
             batched: Whether an element is a batch; None: decided by the shapes.
+            progress: Called while it is read with what is done, of how much (0: not known), and the unit.
             **options: As in `from_arrays`.
 
         Raises:
@@ -191,10 +278,10 @@ class Dataset(FromText):
         from deploykit.data import sources
 
         origin = Origin("a tf.data.Dataset", "tf.data")
-        x, y = sources.read_tf(dataset, batched)
+        x, y = sources.read_tf(dataset, batched, progress)
         if test is None:
             return cls._made(origin, x, y, **options)
-        x_test, y_test = sources.read_tf(test, batched)
+        x_test, y_test = sources.read_tf(test, batched, progress)
         return cls._made(origin, x, y, x_test, y_test, **options)
 
     @classmethod
@@ -206,7 +293,8 @@ class Dataset(FromText):
             return cls.from_arrays(*data)
         raise DatasetError(
             f"Expected a Dataset or a pair (x, y), got {type(data).__name__}.",
-            remedy="make one with dk.Dataset.from_arrays, from_npz, from_csv, from_text, from_image_folder or from_tf.",
+            remedy="make one with dk.Dataset.from_arrays, from_npz, from_csv, from_text, from_image_folder, from_coco "
+            "or from_tf.",
         )
 
     # -- using it ---------------------------------------------------------------------------------------------------

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from deploykit.core.contract import Contract
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DatasetError
+from deploykit.core.mapped import let_go
 from deploykit.core.serial import to_plain
+from deploykit.data.boxes import are_boxes
 from deploykit.data.preprocess import Preprocess, prepared
 from deploykit.data.reading import Reading
+from deploykit.data.rows import Rows
 from deploykit.data.split import Split
-from deploykit.data.splits import shuffled
+from deploykit.data.splits import drawn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +39,11 @@ class Examples:
         return sum(map(len, self.splits.values()))
 
     @property
+    def is_large(self) -> bool:
+        """Whether examples stay on the disk, where they were found, because they are too large for the memory."""
+        return any(isinstance(array, Rows) for split in self.splits.values() for array in split.inputs.values())
+
+    @property
     def labelled(self) -> bool:
         """Whether the evaluation split has labels."""
         return self.splits["evaluation"].labels is not None
@@ -49,10 +57,17 @@ class Examples:
         """Labels of a split, or None."""
         return self.splits[split].labels
 
+    def targets(self, split: str = "train") -> NDArray[Any] | None:
+        """Labels that an output can be trained to give, or None: boxes are what outputs are decoded into."""
+        labels = self.splits[split].labels
+        return None if are_boxes(labels) else labels
+
     def batch(self, split: str = "evaluation", index: Any = slice(None)) -> dict[str, NDArray[Any]]:
         """Preprocessed examples of a split by input name."""
+        import numpy as np
+
         found = self.splits[split].take(index)
-        return found.inputs if found.prepared else self.prepare(found.inputs)
+        return {k: np.asarray(v) for k, v in found.inputs.items()} if found.prepared else self.prepare(found.inputs)
 
     def prepare(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Preprocess raw examples by input name."""
@@ -69,21 +84,23 @@ class Examples:
 
     def batches(self, split: str, size: int) -> Iterator[tuple[dict[str, NDArray[Any]], NDArray[Any] | None]]:
         """Preprocessed batches and labels; the last batch may be smaller."""
+        import numpy as np
+
         labels = self.splits[split].labels
         for start in range(0, len(self.splits[split]), size):
             index = slice(start, start + size)
-            yield self.batch(split, index), None if labels is None else labels[index]
+            yield self.batch(split, index), None if labels is None else np.asarray(labels[index])
 
     def calibration(self, index: slice = slice(None)) -> dict[str, NDArray[Any]]:
         """Preprocessed calibration examples, or some of them: a stratified draw from the training split."""
         found = self.batch("train", self._calibrating[index])
         for values in self.splits["train"].inputs.values():
-            _let_go(values)
+            let_go(values)
         return found
 
     def calibration_labels(self) -> NDArray[Any] | None:
-        """Labels of the calibration examples, or None."""
-        labels = self.splits["train"].labels
+        """Labels of the calibration examples that an output can be trained to give, or None; see `targets`."""
+        labels = self.targets("train")
         return None if labels is None else labels[self._calibrating]
 
     @property
@@ -95,7 +112,7 @@ class Examples:
     def _calibrating(self) -> NDArray[Any]:
         """Places of the calibration examples in the training split."""
         train = self.splits["train"]
-        chosen = shuffled(len(train), train.labels, self.seed)[: self.calibration_size]
+        chosen = drawn(len(train), train.labels, self.seed, self.calibration_size)
         chosen.sort()
         return chosen
 
@@ -106,7 +123,9 @@ class Examples:
             >>> data.sample(2).shape
             (2, 28, 28)
         """
-        inputs = self.splits[split].take(slice(0, count)).inputs
+        import numpy as np
+
+        inputs = {k: np.asarray(v[:count]) for k, v in self.splits[split].inputs.items()}
         return inputs if len(inputs) > 1 else next(iter(inputs.values()))
 
     @cached_property
@@ -135,15 +154,6 @@ class Examples:
                 "The data have not been checked against a model.", remedy="call data.check(model) first."
             )
         return self.contract
-
-
-def _let_go(values: Any) -> None:
-    """Let the pages of a file that were read through a memory map go: they would count as memory of the process."""
-    mapped = getattr(values, "_mmap", None)
-    if mapped is not None and getattr(values, "mode", "") == "r" and hasattr(mapped, "madvise"):
-        import mmap
-
-        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 #: What functions that change data take and give: a dataset stays one.

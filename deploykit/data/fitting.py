@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract, Declared, InputMeaning
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
+from deploykit.core.mapped import each, extremes
 from deploykit.core.model import batch_axis_of, fits_shape, plain_name
 from deploykit.data.examples import Data, Examples
 from deploykit.data.meaning import outputs_and_labels
@@ -219,7 +220,7 @@ def _are_whole(values: NDArray[Any]) -> bool:
     """Whether real numbers are whole ones, as other tools store class numbers and tokens."""
     import numpy as np
 
-    return values.dtype.kind == "f" and bool((values == np.rint(values)).all())
+    return values.dtype.kind == "f" and each(values, lambda part: (part == np.rint(part)).all())
 
 
 def _is_whole(spec: TensorSpec) -> bool:
@@ -300,17 +301,21 @@ def _check_range(spec: TensorSpec, values: NDArray[Any]) -> None:
     import numpy as np
 
     if spec.dtype == "bool":
-        if values.dtype.kind in "iuf" and values.size and not np.isin(values, (0, 1)).all():
+        if values.dtype.kind in "iuf" and values.size and not each(values, lambda part: np.isin(part, (0, 1)).all()):
+            low, high = extremes(values)
             raise DatasetError(
-                f"Input {spec.name!r}: the model takes bool, the data range from {values.min()} to {values.max()}.",
+                f"Input {spec.name!r}: the model takes bool, the data range from {low} to {high}.",
                 remedy="give True and False, or 0 and 1.",
             )
         return
     info = np.iinfo(spec.dtype)
-    if values.size and values.dtype.kind in "iuf" and (values.min() < info.min or values.max() > info.max):
+    if not values.size or values.dtype.kind not in "iuf":
+        return
+    low, high = extremes(values)
+    if low < info.min or high > info.max:
         raise DatasetError(
             f"Input {spec.name!r}: the model takes {spec.dtype} ({info.min} to {info.max}), the data go from "
-            f"{values.min()} to {values.max()}.",
+            f"{low} to {high}.",
             remedy="give numbers in that range.",
         )
 

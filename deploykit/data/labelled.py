@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import LabelMeaning
 from deploykit.core.errors import DatasetError
+from deploykit.core.mapped import blocks, distinct, each, extremes
 from deploykit.core.model import batch_axis_of
+from deploykit.data.boxes import CLASS, are_boxes
 from deploykit.data.examples import Examples
+from deploykit.data.labels import compact
+from deploykit.data.rows import Rows, changed
+from deploykit.data.splits import MOST_SORTED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +61,8 @@ def ways_to_read(
     given = {name: part for name, part in labels.items() if part is not None and len(part)}
     if not given:
         return Read(LabelMeaning())
+    if all(are_boxes(part) for part in given.values()):
+        return Read(LabelMeaning("boxes", 1 + int(max(part[..., CLASS].max() for part in given.values()))))
     shape = replace(spec, batch_axis=batch_axis_of(spec, model)).example_shape
     if shape is not None and sequences:
         shape = (None, *shape)
@@ -65,7 +72,7 @@ def ways_to_read(
     if shape is None:
         return _unknown_shape(given, whole)
     if len(rest) > 0 and rest[-1] == 1 and len(shape) == len(rest) and shape[-1] not in (None, 1):
-        rest, given = rest[:-1], {name: part[..., 0] for name, part in given.items()}
+        rest, given = rest[:-1], {name: changed(part, lambda rows: rows[..., 0]) for name, part in given.items()}
     if not rest:
         return _one_each(given, spec, shape, whole=whole)
     if not values and _are_shares(given, spec, shape, rest):
@@ -107,7 +114,8 @@ def _many_each(
     """Several labels per example: of several kinds, one per position, or real numbers."""
     alike = len(shape) == len(rest) and rest[0] == 1
     if alike and ((len(rest) > 1 and shape[0] == 1 and shape[-1] != 1) or (len(rest) > 2 and shape[0] != 1)):
-        rest, given = rest[1:], {name: part[:, 0] for name, part in given.items()}  # masks with an axis of one channel
+        rest = rest[1:]  # masks with an axis of one channel
+        given = {name: changed(part, lambda rows: rows[:, 0]) for name, part in given.items()}
     if len(shape) == len(rest) + 1 and shape[0] == 1 and shape[-1] != 1 and _matches(shape[1:], rest):
         if whole and not is_real(spec):
             return _positions(given, None, 1)
@@ -130,7 +138,7 @@ def _many_each(
             )
     binary = whole and all(_within(part, 0, 1) for part in given.values())
     if binary and len(rest) == 1 and is_real(spec):
-        recode = {name: part.astype("int64") for name, part in given.items()}
+        recode = {name: _whole_numbers(part) for name, part in given.items()}
         return Read(LabelMeaning("several", 0, how="0 and 1 for each label"), recode)
     if (binary and is_real(spec)) or (whole and not is_real(spec)):
         return _positions(given, 2 if binary else None, -1)
@@ -155,14 +163,16 @@ def _are_shares(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, 
     if len(shape) != 1 or len(rest) != 1 or rest[0] in (None, 1) or not _matches(shape, rest) or not is_real(spec):
         return False
     return all(
-        part.dtype.kind == "f" and part.min() >= 0 and bool((np.abs(part.sum(axis=1) - 1) < _WHOLE).all())
+        part.dtype.kind == "f"
+        and each(part, lambda rows: rows.min() >= 0 and (np.abs(rows.sum(axis=1) - 1) < _WHOLE).all())
         for part in given.values()
     )
 
 
 def _shares(given: dict[str, NDArray[Any]], count: int | None) -> Read | str:
     """Shares of classes as classes."""
-    found = _classes({name: part.argmax(axis=1) for name, part in given.items()}, count)
+    largest = {name: changed(part, lambda rows: rows.argmax(axis=1)) for name, part in given.items()}
+    found = _classes(largest, count)
     if isinstance(found, str):
         return found
     note = (
@@ -178,10 +188,8 @@ def _unknown_shape(given: dict[str, NDArray[Any]], whole: bool) -> Read:
 
 
 def _classes(given: dict[str, NDArray[Any]], count: int | None, *, ignored: bool = False) -> Read | str:
-    import numpy as np
-
-    recode = {name: part.astype(np.int64) for name, part in given.items()}
-    every = np.unique(np.concatenate([part.ravel() for part in recode.values()]))
+    recode = {name: _whole_numbers(part) for name, part in given.items()}
+    every = distinct(*recode.values())
     every = every[every != IGNORED] if ignored else every
     low, high = int(every[0]), int(every[-1])
     if low < 0:
@@ -197,11 +205,9 @@ def _classes(given: dict[str, NDArray[Any]], count: int | None, *, ignored: bool
 
 def _signs(given: dict[str, NDArray[Any]]) -> Read | None:
     """Labels -1 and 1 of two classes, as support vector machines and hinge losses have them, for one number."""
-    import numpy as np
-
-    if {int(v) for part in given.values() for v in np.unique(part)} != {-1, 1}:
+    if {int(v) for v in distinct(*given.values())} != {-1, 1}:
         return None
-    found = _classes({name: (part > 0).astype("int64") for name, part in given.items()}, 2)
+    found = _classes({name: _above_zero(part) for name, part in given.items()}, 2)
     assert isinstance(found, Read)
     return replace(found, labels=replace(found.labels, how="-1 and 1"))
 
@@ -210,7 +216,7 @@ def _numbered(given: dict[str, NDArray[Any]]) -> Read | str:
     """Labels for an output that gives class numbers; negative ones, such as -1 for outliers, are numbers by name."""
     import numpy as np
 
-    every = np.unique(np.concatenate([part.ravel() for part in given.values()]))
+    every = distinct(*given.values())
     if every[0] >= 0:
         return _classes(given, None)
     found = _classes({name: np.searchsorted(every, part) for name, part in given.items()}, len(every))
@@ -228,8 +234,8 @@ def _one_channel(given: dict[str, NDArray[Any]], axis: int) -> Read | str:
 
 def _is_white(given: dict[str, NDArray[Any]]) -> bool:
     """Whether masks are black and white bytes."""
-    white = any((part == _WHITE).any() for part in given.values())
-    return white and all(((part == 0) | (part == _WHITE)).all() for part in given.values())
+    white = any(not each(part, lambda rows: (rows != _WHITE).all()) for part in given.values())
+    return white and all(each(part, lambda rows: ((rows == 0) | (rows == _WHITE)).all()) for part in given.values())
 
 
 def _left_out(
@@ -238,21 +244,23 @@ def _left_out(
     """Labels with positions that are to be ignored as `IGNORED`, and what is said of them."""
     import numpy as np
 
-    every = np.unique(np.concatenate([part.ravel() for part in given.values()]))
+    every = distinct(*given.values())
     known = [v for v in every.tolist() if v in _IGNORED or (v == _WHITE and count is not None and count <= _WHITE)]
     if not known or len(known) == len(every) or (_WHITE in known and len(every) == 2):
         return given, ()  # 0 and 255 are black and white
     shown = words or " and ".join(f"{v:g}" for v in known)
-    marked = {name: np.where(np.isin(part, known), IGNORED, part) for name, part in given.items()}
-    share = float(np.mean([(part == IGNORED).mean() for part in marked.values()]))
+
+    def mark(part: NDArray[Any]) -> NDArray[Any]:
+        return np.where(np.isin(part, known), IGNORED, part)
+
+    marked = {name: changed(part, mark) for name, part in given.items()}
+    share = float(np.mean([_mean(part, IGNORED) for part in marked.values()]))
     return marked, (f"positions whose label is {shown} ({100 * share:.0f} %) are skipped, like padding.",)
 
 
 def _positions(given: dict[str, NDArray[Any]], count: int | None, axis: int, how: str = "class numbers") -> Read | str:
     if count == 2 and _is_white(given):
-        return _positions(
-            {name: (part > 0).astype("int64") for name, part in given.items()}, 2, axis, f"0 and {_WHITE}"
-        )
+        return _positions({name: _above_zero(part) for name, part in given.items()}, 2, axis, f"0 and {_WHITE}")
     given, notes = _left_out(given, count, "not a class" if how == "one-hot" else "")
     found = _classes(given, count, ignored=bool(notes))
     if isinstance(found, str):
@@ -282,6 +290,8 @@ def named(labels: LabelMeaning, data: Examples, spec: TensorSpec, model: Model) 
     Raises:
         DatasetError: They are not.
     """
+    if labels.kind == "boxes":
+        return replace(labels, named=data.classes, classes=max(labels.classes, len(data.classes)))
     if labels.kind not in ("classes", "positions", "none") or not data.classes:
         return labels
     named = data.classes
@@ -303,25 +313,50 @@ def _is_whole(part: NDArray[Any]) -> bool:
 
     if part.dtype.kind in "iub":
         return True
-    return part.dtype.kind == "f" and bool((part == np.rint(part)).all())
+    return part.dtype.kind == "f" and each(part, lambda rows: (rows == np.rint(rows)).all())
+
+
+def _whole_numbers(part: Any) -> Any:
+    """Labels as signed integers: those of very many examples keep the bytes they have."""
+    if part.dtype.kind == "i" and (isinstance(part, Rows) or len(part) > MOST_SORTED):
+        return part
+    if isinstance(part, Rows):
+        return part.astype("int16" if part.dtype.itemsize == 1 else "int64")
+    return compact(part.astype("int64"))
+
+
+def _above_zero(part: NDArray[Any]) -> NDArray[Any]:
+    found: NDArray[Any] = changed(part, lambda rows: (rows > 0).astype("int64"))
+    return found
+
+
+def _mean(part: NDArray[Any], value: int) -> float:
+    """Share of a value among labels."""
+    return float(sum((rows == value).sum() for _, rows in blocks(part)) / part.size)
 
 
 def _within(part: NDArray[Any], low: int, high: int) -> bool:
-    return bool(part.min() >= low and part.max() <= high)
+    least, most = extremes(part)
+    return bool(least >= low and most <= high)
 
 
 def _is_one_hot(part: NDArray[Any], axis: int, *, empty: bool) -> bool:
     if not _within(part, 0, 1) or part.shape[axis] == 1:
         return False
-    sums = part.sum(axis=axis)
-    return bool((sums == 1).all()) or (empty and bool((sums <= 1).all()) and bool((sums == 1).any()))
+    if each(part, lambda rows: (rows.sum(axis=axis) == 1).all()):
+        return True
+    some = not each(part, lambda rows: (rows.sum(axis=axis) != 1).all())
+    return empty and some and each(part, lambda rows: (rows.sum(axis=axis) <= 1).all())
 
 
 def _class_of(part: NDArray[Any], axis: int) -> NDArray[Any]:
     """Class numbers of one-hot rows, `IGNORED` for rows without a class."""
     import numpy as np
 
-    return np.where(part.sum(axis=axis) == 1, part.argmax(axis=axis), IGNORED)
+    found: NDArray[Any] = changed(
+        part, lambda rows: np.where(rows.sum(axis=axis) == 1, rows.argmax(axis=axis), IGNORED)
+    )
+    return found
 
 
 def _matches(shape: Shape, wanted: Shape) -> bool:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
+from deploykit.core.mapped import blocks, each, extremes, is_large
+from deploykit.data.rows import Rows
+from deploykit.data.splits import MOST_SORTED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +59,7 @@ def class_names(classes: Any) -> tuple[str, ...]:
     )
 
 
-def understood(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
+def understood(labels: Any, classes: tuple[str, ...], name: str) -> Labels:
     """Labels as class indices, several labels at once, labels of positions, or real numbers.
 
     What only the model can tell is left open: real numbers that are whole stay real numbers when no class names are
@@ -88,12 +91,12 @@ def understood(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Lab
         notes.append(f"{name}: numbers written as text were read as numbers.")
         labels = numbers
     if labels.ndim == 2 and labels.shape[1] > 1 and _zeros_and_ones(labels):
-        if (labels.sum(axis=1) == 1).all():
+        if each(labels, lambda part: (part.sum(axis=1) == 1).all()):
             notes.append(f"{name}: one-hot rows of {labels.shape[1]} classes.")
-            labels = labels.argmax(axis=1)
+            labels = np.concatenate([part.argmax(axis=1) for _, part in blocks(labels)])
         else:
             notes.append(f"{name}: {labels.shape[1]} labels per example, each 0 or 1.")
-            labels = labels.astype(np.int64)
+            labels = labels.astype("int8" if isinstance(labels, Rows) else np.int64)
     if labels.dtype.kind in "biu":
         labels = _as_int64(labels, name)
     if classes and labels.dtype.kind == "f" and labels.ndim == 1 and (labels == np.rint(labels)).all():
@@ -246,9 +249,36 @@ def _alike(names: tuple[str, ...], name: str) -> tuple[str, ...]:
     return ()
 
 
-def _as_int64(labels: NDArray[Any], name: str) -> NDArray[Any]:
+def compact(labels: NDArray[Any]) -> Any:
+    """Labels of very many examples in as few bytes as hold them; labels of positions stay on the disk.
+
+    Args:
+        labels: As they were given.
+    """
     import numpy as np
 
+    if len(labels) <= MOST_SORTED and not is_large(labels):
+        return labels
+    kind = labels.dtype.kind
+    if kind in "biu" and labels.size:
+        low, high = map(int, extremes(labels))
+        narrow = next((t for t in ("int8", "int16", "int32") if np.iinfo(t).min <= low and high <= np.iinfo(t).max), "")
+        dtype = np.dtype(narrow or labels.dtype)
+    else:
+        dtype = np.dtype("float32") if kind == "f" and not _is_wide(labels) else labels.dtype
+    if labels.ndim > 1 and is_large(labels):
+        return Rows([labels]) if dtype == labels.dtype else Rows([labels]).astype(dtype)
+    found = np.empty(labels.shape, dtype)
+    for part, block in blocks(labels, MOST_SORTED):
+        found[part] = block
+    return found
+
+
+def _as_int64(labels: Any, name: str) -> Any:
+    import numpy as np
+
+    if labels.dtype.kind == "i" and (len(labels) > MOST_SORTED or isinstance(labels, Rows)):
+        return labels  # as `compact` has left them
     if labels.dtype == np.uint64 and labels.max() > np.iinfo(np.int64).max:
         raise DatasetError(f"{name} holds the class index {labels.max()}.", remedy="number classes from 0.")
     return labels.astype(np.int64)
@@ -258,9 +288,15 @@ def _as_real(labels: NDArray[Any]) -> NDArray[Any]:
     """Real numbers in float32, or in float64 where float32 would merge or lose some."""
     import numpy as np
 
-    wide = labels.dtype.itemsize > 4 and bool((np.abs(labels) > _EXACT).any())
-    return labels if wide else labels.astype(np.float32)
+    return labels if labels.dtype == np.float32 or _is_wide(labels) else labels.astype(np.float32)
+
+
+def _is_wide(labels: Any) -> bool:
+    """Whether float32 would merge or lose some of the numbers."""
+    import numpy as np
+
+    return labels.dtype.itemsize > 4 and not each(labels, lambda part: (np.abs(part) <= _EXACT).all())
 
 
 def _zeros_and_ones(labels: NDArray[Any]) -> bool:
-    return bool(((labels == 0) | (labels == 1)).all())
+    return each(labels, lambda part: ((part == 0) | (part == 1)).all())

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract, Declared, Kind, LabelMeaning, OutputMeaning
-from deploykit.core.errors import DatasetError
+from deploykit.core.errors import DatasetError, unknown_name
 from deploykit.core.model import batch_axis_of
 from deploykit.core.serial import Plain
+from deploykit.data.boxes import are_boxes
 from deploykit.data.examples import Data
 from deploykit.data.labelled import Read, Shape, is_real, named, ways_to_read
 
@@ -85,16 +86,23 @@ def outputs_and_labels(
         )
         for s in free
     }
-    scored, notes = _scored(free, ways, declared, labels["evaluation"])
+    boxed = declared.kind == "boxes" or (declared.kind == "auto" and are_boxes(labels["evaluation"]))
+    if boxed:
+        scored, notes = _holding_boxes(free, declared, labels["evaluation"]), list[str]()
+    else:
+        scored, notes = _scored(free, ways, declared, labels["evaluation"])
     read = ways[scored.name]
     assert isinstance(read, Read)
     read = replace(read, labels=named(read.labels, data, scored, model))
+    others = "part" if boxed else "judged"
     outputs = tuple(
         _meaning(
-            s, model, declared, "state" if s.name in carried else "scored" if s.name == scored.name else "judged", read
+            s, model, declared, "state" if s.name in carried else "scored" if s.name == scored.name else others, read
         )
         for s in model.outputs
     )
+    if boxed:
+        outputs = tuple(replace(o, kind="boxes", why="") if o.name == scored.name else o for o in outputs)
     notes += [
         f"output {o.name!r} is one number per batch; it is not compared example by example."
         for o in outputs
@@ -142,6 +150,30 @@ def _scored(
     return fitting[0], [f"output {fitting[0].name!r} is scored, the only one the labels fit; {reasons}."]
 
 
+def _holding_boxes(free: Sequence[TensorSpec], declared: Declared, labels: NDArray[Any] | None) -> TensorSpec:
+    """The output with a detector's boxes: the one that is named, else the first one with four numbers each.
+
+    Raises:
+        DatasetError: The labels are not boxes, or the output that is named is not there.
+    """
+    if labels is not None and not are_boxes(labels):
+        raise DatasetError(
+            f"Boxes (scores='boxes') need boxes as labels, these are {labels.dtype}, {labels.shape[1:]} per example.",
+            remedy="read them with dk.Dataset.from_coco, or give none: candidates are then compared with the "
+            "original's detections.",
+        )
+    by_name = {s.name: s for s in free}
+    if name := declared.boxes.get("boxes") or declared.output:
+        if name not in by_name:
+            raise unknown_name("output in boxes", name, by_name)
+        return by_name[name]
+    for wanted in (4, 6):
+        found = [s for s in free if s.shape and len(s.shape) == 3 and s.shape[-1] == wanted]
+        if found:
+            return found[0]
+    return free[0]
+
+
 # -- outputs ----------------------------------------------------------------------------------------------------------
 
 
@@ -151,7 +183,7 @@ def _meaning(spec: TensorSpec, model: Model, declared: Declared, role: Any, read
         fed = next(s for s in model.inputs if s.name == declared.state[spec.name])
         axis = batch_axis_of(fed, model)
     found = OutputMeaning(spec.name, "values", role, spec.dtype, spec.shape, axis)
-    if role == "scored" and declared.kind != "auto":
+    if role == "scored" and declared.kind not in ("auto", "boxes"):
         kind: Kind = declared.kind  # type: ignore[assignment]  # checked when it was declared
         return replace(found, kind=kind, class_axis=read.class_axis, why="as you specified")
     labels = read.labels.kind if role == "scored" else "none"
@@ -238,6 +270,8 @@ def _shaped(contract: Contract, shape: tuple[int, ...], positions: tuple[int, ..
 
 
 def _settle(output: OutputMeaning, seen: Seen, declared: Declared, labelled: bool) -> OutputMeaning:
+    if output.kind == "boxes" or output.role == "part":
+        return output
     if output.role == "scored" and declared.kind != "auto":
         return _threshold(output, seen)
     inside = seen.low >= 0 and seen.high <= 1

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.mapped import blocks, distinct, is_large, stowed
 from deploykit.core.serial import Plain
+from deploykit.data.boxes import CLASS, are_boxes
 from deploykit.data.labels import gaps
+from deploykit.data.rows import MOST_KEPT_BYTES, Rows, hashes
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from deploykit.data.split import Split
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
 #: Bytes of an example that are compared before whole examples are.
 _PROBED = 64
 _MOST_SHOWN = 5
+#: Called while data are read: what is done, of how much (0 when that is not known), and in what unit.
+OnRead = Callable[[int, int, str], None]
+#: Examples that are looked at together where there are many, and in how many turns at most.
+_AT_ONCE, _MOST_ROUNDS = 1 << 17, 64
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Reading(Plain):
 
     Attributes:
         source: Path, "" for data in memory.
-        kind: What it is: "arrays", "npz", "csv", "images" or "tf.data".
+        kind: What it is: "arrays", "npz", "csv", "images", "coco" or "tf.data".
         inputs: What was taken for each input, in words.
         labels: What was taken for the labels, in words; "" when there are none.
         splits: Split → examples.
@@ -133,6 +141,9 @@ def form(labels: NDArray[Any] | None) -> str:
     if labels is None:
         return ""
     shape = "x".join(map(str, labels.shape[1:]))
+    if are_boxes(labels):
+        count = int((labels[..., CLASS] >= 0).sum())
+        return f"{count:,} boxes, up to {labels.shape[1]} per image"
     if labels.dtype.kind == "f":
         return f"real numbers, {shape} per example" if shape else "real numbers"
     if not shape:
@@ -142,12 +153,22 @@ def form(labels: NDArray[Any] | None) -> str:
 
 def counts(labels: NDArray[Any] | None) -> ClassCounts | None:
     """Examples of each class, None when labels are not class indices."""
-    import numpy as np
-
     if labels is None or labels.dtype.kind not in "iub" or labels.ndim != 1 or not len(labels):
         return None
-    _, found = np.unique(labels, return_counts=True)
+    found = tally(labels)[1]
     return ClassCounts(len(found), int(found.min()), int(found.max()))
+
+
+def tally(*labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The different labels, sorted, and how many there are of each."""
+    import numpy as np
+
+    names = distinct(*labels)
+    sizes = np.zeros(len(names), np.int64)
+    for part in labels:
+        for _, block in blocks(part, _AT_ONCE):
+            sizes += np.bincount(np.searchsorted(names, block), minlength=len(names))
+    return names, sizes
 
 
 def remarks(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
@@ -157,17 +178,16 @@ def remarks(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
     found = []
     labels = [s.labels for s in splits.values() if s.labels is not None]
     if len(labels) == len(splits) and all(part.dtype.kind == "i" and part.ndim == 1 for part in labels):
-        whole = np.concatenate(labels)
-        if words := gaps(whole, classes):
+        names, sizes = tally(*labels)
+        if words := gaps(names, classes):
             found.append(words)
-        names, sizes = np.unique(whole, return_counts=True)
         single = names[sizes == 1]
         if len(single):
             shown = _of_classes(single, classes)
             found.append(f"class {shown} has only one example: it is in one split and missing from the others.")
         train, *held_out = labels
         for what, here, there in (("held-out", held_out, [train]), ("training", [train], held_out)):
-            lacking = np.setdiff1d(np.setdiff1d(np.concatenate(there), np.concatenate(here)), single)
+            lacking = np.setdiff1d(np.setdiff1d(distinct(*there), distinct(*here)), single)
             if len(lacking):
                 found.append(f"no {what} example has class {_of_classes(lacking, classes)}.")
     return found + duplicates(splits)
@@ -180,6 +200,8 @@ def _of_classes(indices: NDArray[Any], classes: tuple[str, ...]) -> str:
 
 def duplicates(splits: Mapping[str, Split]) -> list[str]:
     """Sentences on examples that are in more than one split: what is confirmed on them was seen before."""
+    if any(is_large(array) for split in splits.values() for array in split.inputs.values()):
+        return _many_duplicates(splits)
     keys = _keys(list(splits.values()))
     seen: dict[str, set[bytes]] = {}
     found = []
@@ -190,6 +212,43 @@ def duplicates(splits: Mapping[str, Split]) -> list[str]:
                 found.append(f"{shared:,} of the {len(split):,} {name} examples are also in {other}.")
         seen[name] = set(own)
     return found
+
+
+def _many_duplicates(splits: Mapping[str, Split]) -> list[str]:
+    """As `duplicates`, of so many examples that they are compared by 64-bit hashes, some of these at a time."""
+    import numpy as np
+
+    known: dict[int, NDArray[Any]] = {}
+    hashed = {name: stowed(_hashes(split, known), MOST_KEPT_BYTES) for name, split in splits.items()}
+    rounds = max(1, min(_MOST_ROUNDS, sum(map(len, hashed.values())) // _AT_ONCE))
+    shared: dict[tuple[str, str], int] = {}
+    for turn in range(rounds):
+        seen: dict[str, NDArray[Any]] = {}
+        for name, keys in hashed.items():
+            own = np.concatenate([block[block % np.uint64(rounds) == turn] for _, block in blocks(keys, _AT_ONCE)])
+            for other, theirs in seen.items():
+                shared[name, other] = shared.get((name, other), 0) + int(np.isin(own, theirs).sum())
+            seen[name] = own
+    return [
+        f"{count:,} of the {len(splits[name]):,} {name} examples are also in {other}."
+        for (name, other), count in shared.items()
+        if count
+    ]
+
+
+def _hashes(split: Split, known: dict[int, NDArray[Any]]) -> Iterator[NDArray[np.uint64]]:
+    """A number for each example of a split, block by block."""
+    import numpy as np
+
+    given: list[Any] = list(split.inputs.values())
+    arrays = [v if isinstance(v, Rows) else np.concatenate([*hashes(v)]) for v in given]
+    for start in range(0, len(split), _AT_ONCE):
+        part = slice(start, min(start + _AT_ONCE, len(split)))
+        total = np.zeros(part.stop - start, np.uint64)
+        for array in arrays:
+            own = array.hashes(part, known) if isinstance(array, Rows) else array[part]
+            total = total * np.uint64(3) + own
+        yield total
 
 
 def _keys(splits: list[Split]) -> list[list[bytes]]:

@@ -11,6 +11,8 @@ from deploykit.data.axes import channel_order
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: How images of another shape are made to fit where boxes lie in them.
+FITS = ("letterbox", "stretch")
 #: Its name, for people.
 FILTER = "bilinear, antialiased"
 

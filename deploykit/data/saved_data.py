@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract
+from deploykit.core.mapped import is_large
 from deploykit.core.serial import dump, from_plain, parse
 from deploykit.data.examples import Data, Examples
 from deploykit.data.preprocess import Preprocess
@@ -14,6 +16,9 @@ from deploykit.data.splitting import SPLITS
 from deploykit.data.texts import open_array, save_array
 from deploykit.storage.disk import writing
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 def save(data: Examples, folder: Path) -> None:
     """See `Dataset.save`."""
@@ -22,14 +27,12 @@ def save(data: Examples, folder: Path) -> None:
 
 
 def _save(data: Examples, folder: Path) -> None:
-    import numpy as np
-
     folder.mkdir(parents=True, exist_ok=True)
     for name, split in data.splits.items():
         for i, array in enumerate(split.inputs.values()):
             save_array(folder / f"{name}.{i}.npy", array)
         if split.labels is not None:
-            np.save(folder / f"{name}.labels.npy", split.labels, allow_pickle=False)
+            save_array(folder / f"{name}.labels.npy", split.labels)
     facts = {
         "inputs": data.inputs,
         "preprocess": data.preprocess,
@@ -46,8 +49,6 @@ def _save(data: Examples, folder: Path) -> None:
 
 def opened(kind: type[Data], folder: Path) -> Data:
     """See `Dataset.open`."""
-    import numpy as np
-
     facts = parse((folder / "dataset.json").read_bytes())
     splits = {}
     for name in SPLITS:
@@ -55,7 +56,7 @@ def opened(kind: type[Data], folder: Path) -> Data:
         labels = folder / f"{name}.labels.npy"
         splits[name] = Split(
             {k: open_array(p) for k, p in paths.items()},
-            np.load(labels, allow_pickle=False) if labels.exists() else None,
+            _labels(labels),
             prepared=name in facts.get("prepared", ()),
         )
     preprocess = from_plain(dict[str, Preprocess], facts["preprocess"])
@@ -66,3 +67,11 @@ def opened(kind: type[Data], folder: Path) -> Data:
     )  # fmt: skip
     data.__dict__["digest"] = facts["digest"]
     return data
+
+
+def _labels(path: Path) -> NDArray[Any] | None:
+    """Labels in memory, unless they are large."""
+    if not path.exists() and not path.with_suffix(".npz").exists():
+        return None
+    found = open_array(path)
+    return found if is_large(found) else found.copy()

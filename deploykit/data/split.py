@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.digest import array_digest
+from deploykit.core.mapped import taken
+from deploykit.data.rows import Rows, changed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +20,7 @@ class Split:
     """Examples of one split, raw (not preprocessed).
 
     Attributes:
-        inputs: Input name → examples, batch first.
+        inputs: Input name → examples, batch first; `Rows` of data that are not held in memory.
         labels: Class indices (batch,), or regression targets (batch, …); None when there are none.
         spare: Arrays for models with more inputs; see `Dataset.widened`. Neither saved nor part of a digest.
         prepared: Whether the examples are as the model takes them: synthesized ones are not preprocessed.
@@ -40,7 +42,12 @@ class Split:
     @cached_property
     def label_digest(self) -> str:
         """SHA-256 of the labels, "" when there are none."""
-        return "" if self.labels is None else array_digest(self.labels)
+        if self.labels is None:
+            return ""
+        whole = self.labels.dtype.kind == "i"  # the same whatever they are stored as
+        return array_digest(
+            changed(self.labels, lambda part: part.astype("int64", copy=False)) if whole else self.labels
+        )
 
     def renamed(self, names: Mapping[str, str]) -> Split:
         """The same examples under other input names (new → old), in the order of ``names``; nothing is hashed twice."""
@@ -51,16 +58,29 @@ class Split:
 
     def joined(self, other: Split) -> Split:
         """These examples and, after them, those of another split with the same inputs."""
-        import numpy as np
-
         labels = None
         if self.labels is not None and other.labels is not None:
-            labels = np.concatenate([self.labels, other.labels])
+            labels = _joined(self.labels, other.labels)
         both = ((self.inputs, other.inputs), (self.spare, other.spare))
-        inputs, spare = ({k: np.concatenate([v, theirs[k]]) for k, v in ours.items()} for ours, theirs in both)
+        inputs, spare = ({k: _joined(v, theirs[k]) for k, v in ours.items()} for ours, theirs in both)
         return Split(inputs, labels, spare, self.prepared)
 
     def take(self, index: Any) -> Split:
         """The examples at ``index`` (anything NumPy takes)."""
-        inputs, spare = ({k: v[index] for k, v in arrays.items()} for arrays in (self.inputs, self.spare))
-        return Split(inputs, None if self.labels is None else self.labels[index], spare, self.prepared)
+        inputs, spare = ({k: _taken(v, index) for k, v in arrays.items()} for arrays in (self.inputs, self.spare))
+        return Split(inputs, None if self.labels is None else _taken(self.labels, index), spare, self.prepared)
+
+
+def _taken(array: Any, index: Any) -> Any:
+    """Some examples: of what stays on the disk they stay there, slices of what is mapped are mapped."""
+    if isinstance(array, Rows):
+        return array.take(index)
+    return array[index] if isinstance(index, slice) else taken(array, index)
+
+
+def _joined(first: Any, second: Any) -> Any:
+    import numpy as np
+
+    if isinstance(first, Rows) and isinstance(second, Rows):
+        return first.joined(second)
+    return np.concatenate([first, second])

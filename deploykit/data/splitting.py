@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
+from deploykit.core.mapped import give_back
 from deploykit.core.model import plain_name
 from deploykit.data.arrays import array_of, checked, same_kind
 from deploykit.data.examples import Data
 from deploykit.data.preprocess import Preprocess
 from deploykit.data.reading import Origin, Reading, counts, described, form, remarks
+from deploykit.data.rows import Rows, left
 from deploykit.data.split import Split
-from deploykit.data.splits import cut, shuffled
+from deploykit.data.splits import MOST_SORTED, cut, dealt, drawn, shuffled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,19 +55,19 @@ def split_up(
         DatasetError: The data cannot be used, or are too few.
     """
     given, names, notes = checked(x, y, classes, "x", raw)
-    given = replace(given, spare=dict(origin.spare))
+    given = replace(given, spare={k: left(v) for k, v in origin.spare.items()})
     if x_test is None:
         if y_test is not None:
             raise DatasetError("y_test is given, x_test is not.", remedy="pass both or neither.")
         held_out = given
         held = (1 - TRAIN_SHARE) * EVALUATION_SHARE
-        parts = cut(shuffled(len(given), given.labels, seed), (TRAIN_SHARE, held, 1 - TRAIN_SHARE - held))
+        parts = dealt(len(given), given.labels, seed, (TRAIN_SHARE, held, 1 - TRAIN_SHARE - held))
         splits = {name: given.take(part) for name, part in zip(SPLITS, parts, strict=True)}
     else:
         held_out, names, more = checked(x_test, y_test, names, "x_test", raw)
-        held_out = replace(held_out, spare=dict(origin.test_spare))
+        held_out = replace(held_out, spare={k: left(v) for k, v in origin.test_spare.items()})
         notes = (*notes, *more, *same_kind(given, held_out))
-        parts = cut(shuffled(len(held_out), held_out.labels, seed), (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
+        parts = dealt(len(held_out), held_out.labels, seed, (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
         splits = {"train": given, **{n: held_out.take(p) for n, p in zip(SPLITS[1:], parts, strict=True)}}
     if len(splits["evaluation"]) < _MINIMUM:
         raise DatasetError(
@@ -83,6 +85,8 @@ def split_up(
         left_out=origin.left_out,
         notes=(*origin.notes, *notes, *remarks(splits, names)),
     )
+    if any(isinstance(v, Rows) for v in given.inputs.values()):
+        give_back()
     return splits, names, counted(reading, splits)
 
 
@@ -97,7 +101,7 @@ def widened(data: Data, names: Sequence[str]) -> Data:
         return data
     splits = {}
     for part, split in data.splits.items():
-        splits[part] = replace(split, inputs={k: array_of(split.spare[k], k) for k in keys}, spare={})
+        splits[part] = replace(split, inputs={k: _used(split.spare[k], k) for k in keys}, spare={})
     step = data.preprocess.get("input")
     reading = replace(
         data.reading,
@@ -105,6 +109,10 @@ def widened(data: Data, names: Sequence[str]) -> Data:
         left_out=tuple(words for words in data.reading.left_out if not _is_of(words, keys)),
     )
     return replace(data, splits=splits, preprocess=dict.fromkeys(keys, step) if step else {}, reading=reading)
+
+
+def _used(array: Any, name: str) -> Any:
+    return array if isinstance(array, Rows) else array_of(array, name)
 
 
 def _narrowed(data: Data, names: Sequence[str]) -> Data:
@@ -144,21 +152,36 @@ def without_training(data: Data) -> Data:
     if data.reading.given_apart or not data.reading.splits:
         return data
     train = data.splits["train"]
-    order = shuffled(len(train), train.labels, data.seed)
-    kept, rest = order[: data.calibration_size], order[data.calibration_size :]
-    if not len(rest):
+    kept, more = _spared(train, data)
+    if more is None:
         return data
-    kept.sort()
-    more = cut(rest, (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
     splits = {"train": train.take(kept)}
     for name, part in zip(SPLITS[1:], more, strict=True):
         splits[name] = data.splits[name].joined(train.take(part))
     note = (
-        f"the model cannot be trained, so the {len(rest):,} training examples not used for calibration went to "
-        "evaluation and test."
+        f"the model cannot be trained, so the {len(train) - len(kept):,} training examples not used for calibration "
+        "went to evaluation and test."
     )
     reading = replace(data.reading, notes=(*data.reading.notes, note))
     return replace(data, splits=splits, reading=counted(reading, splits))
+
+
+def _spared(train: Split, data: Data) -> tuple[NDArray[Any], list[NDArray[Any]] | None]:
+    """Places of the calibration examples, and of the other training examples for evaluation and test, if any."""
+    import numpy as np
+
+    shares = (EVALUATION_SHARE, 1 - EVALUATION_SHARE)
+    if len(train) <= data.calibration_size:
+        return np.arange(len(train)), None
+    if len(train) <= MOST_SORTED:
+        order = shuffled(len(train), train.labels, data.seed)
+        kept, rest = order[: data.calibration_size], order[data.calibration_size :]
+        kept.sort()
+        return kept, cut(rest, shares)
+    kept = np.sort(drawn(len(train), train.labels, data.seed, data.calibration_size))
+    left = np.ones(len(train), np.bool_)
+    left[kept] = False
+    return kept, [part[left[part]] for part in dealt(len(train), train.labels, data.seed, shares)]
 
 
 def evaluated_only(data: Data) -> Data:
@@ -168,7 +191,7 @@ def evaluated_only(data: Data) -> Data:
         splits = {**data.splits, "train": train.take(slice(0, 0))}
         left_out = (*data.reading.left_out, f"the {len(train):,} training examples that were given")
         return replace(data, splits=splits, reading=replace(data.reading, left_out=left_out))
-    parts = cut(shuffled(len(train), train.labels, data.seed), (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
+    parts = dealt(len(train), train.labels, data.seed, (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
     more = {name: data.splits[name].joined(train.take(part)) for name, part in zip(SPLITS[1:], parts, strict=True)}
     return replace(data, splits={"train": train.take(slice(0, 0)), **more})
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
+from deploykit.core.mapped import is_large, open_mapped, write_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,8 +79,10 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
 
     if array.dtype == object:
         np.savez(path.with_suffix(".npz"), **packed(array))  # type: ignore[arg-type]  # the stub's allow_pickle hides them
+    elif is_large(array):
+        write_array(path, array)
     else:
-        np.save(path, array, allow_pickle=False)
+        np.save(path, np.asarray(array), allow_pickle=False)
 
 
 def open_array(path: Path) -> NDArray[Any]:
@@ -95,7 +98,7 @@ def open_array(path: Path) -> NDArray[Any]:
         if other.exists():
             with np.load(other, allow_pickle=False) as file:
                 return unpacked({name: file[name] for name in file.files})
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]  # NumPy's stub
+        return open_mapped(path)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise DatasetError(f"{path} cannot be read: {error}.", remedy="save the data again.") from error
 

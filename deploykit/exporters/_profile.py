@@ -117,6 +117,7 @@ def make_profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     path, size = Path(arguments["path"]), target.batch_size if arguments["batch_dependent"] else 0
     session = open_session(path, target, arguments["format"], contract)
     scored = next((o for o in contract.outputs if o.role == "scored"), None)
+    boxes = scored is not None and scored.kind == "boxes"  # what the server sees are numbers that stand for them
     tap = "" if scored is None else _tap(session, path, target, scored)
     tapped = open_session(path, target, arguments["format"], contract, tap=tap) if tap else session
     predictor = Predictor(tapped, preprocess, size)
@@ -127,8 +128,8 @@ def make_profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     try:
         profile = fit(
             {name: array[:done] for name, array in inputs.items()}, outputs, "" if scored is None else scored.name,
-            "values" if scored is None else scored.kind, model=arguments["digest"],
-            labels=held[_LABELS][:done] if _LABELS in held else None, embedding=embedding,
+            "values" if scored is None or boxes else scored.kind, model=arguments["digest"],
+            labels=held[_LABELS][:done] if _LABELS in held and not boxes else None, embedding=embedding,
             class_axis=-1 if scored is None else scored.class_axis,
             threshold=0.5 if scored is None else scored.threshold, tap=tap,
         )  # fmt: skip

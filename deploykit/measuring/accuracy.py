@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.errors import CandidateError
 from deploykit.core.result import Interval, Score
 from deploykit.measuring.pooling import paired_change
-from deploykit.measuring.statistics import paired_binary, t_interval, t_test
-from deploykit.metrics._contract import METRICS, Metric, Pooled
+from deploykit.measuring.statistics import paired_binary, t_interval_of, t_test_of
+from deploykit.metrics._contract import METRICS, Metric, Parts, Pooled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,19 +27,27 @@ def compare(metric: Metric, after: NDArray[Any], before: NDArray[Any], truth: ND
     Raises:
         CandidateError: The metric is not finite.
     """
-    import math
-
     if not isinstance(metric, Pooled):
         return score(metric, metric.values(after, truth), metric.values(before, truth))
-    value, change, p_value = paired_change(metric, metric.parts(after, truth), metric.parts(before, truth))
+    return compare_parts(metric, metric.parts(after, truth), metric.parts(before, truth))
+
+
+def compare_parts(metric: Pooled, after: Parts, before: Parts) -> Score:
+    """As `compare`, of what examples contribute to a pooled metric.
+
+    Raises:
+        CandidateError: The metric is not finite.
+    """
+    import math
+
+    count = len(next(iter(after.values())))
+    value, change, p_value = paired_change(metric, after, before)
     if not math.isfinite(value):
         raise CandidateError(
-            f"{metric.label[:1].upper()}{metric.label[1:]} is {value} over the {len(after)} examples.",
+            f"{metric.label[:1].upper()}{metric.label[1:]} is {value} over the {count} examples.",
             remedy="use a milder setting, or keep the affected layers in float32: the outputs hold NaN or infinity.",
         )
-    return Score(
-        metric.name, value, change, _drop(metric, change), len(after), metric.higher_is_better, min(p_value, 1.0)
-    )
+    return Score(metric.name, value, change, _drop(metric, change), count, metric.higher_is_better, min(p_value, 1.0))
 
 
 def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Score:
@@ -53,30 +61,80 @@ def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.floa
     Raises:
         CandidateError: Values are not finite.
     """
-    import numpy as np
+    paired = Paired(metric)
+    paired.add(values, baseline)
+    return paired.score()
 
-    if not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
-        raise CandidateError(
-            f"{metric.label.capitalize()} is not finite for {bad} of {len(values)} examples.",
-            remedy="use a milder setting, or keep the affected layers in float32: the outputs hold NaN or infinity.",
-        )
-    difference = values - baseline
-    if metric.binary:
-        change, p_value = paired_binary(int((difference > 0).sum()), int((difference < 0).sum()), len(values))
-    else:
-        change, p_value = t_interval(difference), t_test(difference.tolist())
-    if metric.relative:
-        # Linearized ratio of means: its interval is that of values - ratio * baseline, in units of the baseline.
-        level = float(baseline.mean())
-        ratio = float(values.mean()) / level if level else 1.0
-        if level:
-            spread = t_interval((values - ratio * baseline) / level)
+
+class Paired:
+    """Values of a candidate and the baseline on the same examples, which come in parts: only their sums are kept.
+
+    Means and products of deviations are merged as in Chan, Golub and LeVeque, *Updating Formulae and a Pairwise
+    Algorithm for Computing Sample Variances* (1979).
+    """
+
+    def __init__(self, metric: Metric) -> None:
+        import numpy as np
+
+        self._metric = metric
+        self._count = self._bad = self._better = self._worse = 0
+        self._value = 0.0
+        #: Means of difference and baseline, and the sums of products of their deviations from these.
+        self._means = np.zeros(2)
+        self._products = np.zeros((2, 2))
+
+    def add(self, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> None:
+        """Take values of further examples."""
+        import numpy as np
+
+        self._bad += int((~np.isfinite(values)).sum())
+        self._count += len(values)
+        if self._bad or not len(values):
+            return
+        difference = values - baseline
+        self._better += int((difference > 0).sum())
+        self._worse += int((difference < 0).sum())
+        share = len(values) / self._count
+        self._value += (float(values.mean()) - self._value) * share
+        means = np.array([difference.mean(), baseline.mean()])
+        apart = np.stack([difference, baseline]) - means[:, None]
+        moved = means - self._means
+        self._products += apart @ apart.T + np.outer(moved, moved) * ((self._count - len(values)) * share)
+        self._means += moved * share
+
+    def score(self) -> Score:
+        """The score over all examples.
+
+        Raises:
+            CandidateError: Values are not finite.
+        """
+        import math
+
+        metric, count = self._metric, self._count
+        if self._bad:
+            raise CandidateError(
+                f"{metric.label.capitalize()} is not finite for {self._bad} of {count} examples.",
+                remedy="use a milder setting, or keep the affected layers in float32: the outputs hold NaN or "
+                "infinity.",
+            )
+        free = max(1, count - 1)
+        if metric.binary:
+            change, p_value = paired_binary(self._better, self._worse, count)
+        else:
+            mean, deviation = float(self._means[0]), math.sqrt(float(self._products[0, 0]) / free)
+            change, p_value = t_interval_of(mean, deviation, count), t_test_of(mean, deviation, count)
+        level = float(self._means[1])
+        if metric.relative and level:
+            # Linearized ratio of means: its interval is that of values - ratio * baseline, in units of the baseline.
+            # Values are the difference plus the baseline, so that nothing cancels where the ratio is near 1.
+            ratio = self._value / level
+            (own, mixed), (_, theirs) = self._products.tolist()
+            square = max(0.0, own + 2 * (1 - ratio) * mixed + (1 - ratio) ** 2 * theirs)
+            spread = t_interval_of(0.0, math.sqrt(square / free) / abs(level), count)
             change = Interval(ratio - 1, ratio - 1 + spread.low, ratio - 1 + spread.high)
-    return Score(
-        metric.name, float(values.mean()), change, _drop(metric, change), len(values), metric.higher_is_better,
-        min(p_value, 1.0),
-    )  # fmt: skip
+        return Score(
+            metric.name, self._value, change, _drop(metric, change), count, metric.higher_is_better, min(p_value, 1.0)
+        )
 
 
 def _drop(metric: Metric, change: Interval) -> Interval:

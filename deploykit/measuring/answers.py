@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract, OutputMeaning
+from deploykit.core.errors import DatasetError
+from deploykit.measuring.boxes.decoding import decoded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,8 +68,24 @@ def read(outputs: NDArray[Any], meaning: OutputMeaning, names: tuple[str, ...] =
 
 
 def read_as(outputs: NDArray[Any], contract: Contract) -> NDArray[Any]:
-    """The scored output in the form that metrics take; see `read`."""
+    """The scored output in the form that metrics take; see `read`. That of a detector is what `scored_of` gives."""
     return read(outputs, contract.scored, contract.labels.named)
+
+
+def scored_of(outputs: Mapping[str, NDArray[Any]], contract: Contract) -> NDArray[Any]:
+    """The scored output of all that a model gives, batch first; a detector's outputs are decoded into detections.
+
+    Raises:
+        DatasetError: The model is a detector, and it is not known how its outputs are to be read.
+    """
+    if contract.scored.kind != "boxes":
+        return outputs[contract.scored.name]
+    if contract.detection is None:
+        raise DatasetError(
+            "It is not known how the detector's outputs are to be read.",
+            remedy="run dk.examine(model, data), which says it; or declare it with boxes= (--boxes).",
+        )
+    return decoded(outputs, contract.detection)
 
 
 def _without_last(outputs: NDArray[Any]) -> NDArray[Any]:

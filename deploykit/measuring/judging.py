@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import OutputMeaning
+from deploykit.core.mapped import blocks, taken
 from deploykit.core.result import Judged
 from deploykit.measuring.answers import answers, read
 
@@ -52,7 +53,7 @@ class Judging:
                 continue  # what is the same for all examples is compared once
             self._done.add(meaning.name)
             value = found[meaning.name][:1] if meaning.fixed else found[meaning.name]
-            original = self._originals[meaning.name][[0] if meaning.fixed else places]
+            original = taken(self._originals[meaning.name], [0] if meaning.fixed else places)
             if value.shape[1:] != original.shape[1:]:
                 self._shapes[meaning.name] = f"{value.shape[1:]} instead of {original.shape[1:]}"
                 continue
@@ -107,10 +108,14 @@ def _spread(original: NDArray[Any]) -> NDArray[np.float64]:
     """Mean absolute deviation of each column."""
     import numpy as np
 
-    columns = _columns(np.asarray(original))
-    columns = np.where(np.isfinite(columns), columns, 0.0)
-    usual = columns.mean(axis=0)
-    spread = np.abs(columns - usual).mean(axis=0)
+    def columns() -> Iterator[NDArray[np.float64]]:
+        for _, block in blocks(original):
+            found = _columns(block)
+            yield np.where(np.isfinite(found), found, 0.0)
+
+    count = sum(map(len, columns()))
+    usual = np.sum([block.sum(axis=0) for block in columns()], axis=0) / count
+    spread = np.sum([np.abs(block - usual).sum(axis=0) for block in columns()], axis=0) / count
     least = _LEAST_SPREAD * float(np.median(spread))
     level = max(least, 1e-6 * float(np.abs(usual).max(initial=0.0)), 1e-12)
     found: NDArray[np.float64] = np.maximum(spread, level)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.errors import CandidateError, DeploykitError, UnsupportedModelError
+from deploykit.core.mapped import blocks
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examination.examining import REFERENCE, load
@@ -124,16 +125,22 @@ def gap(wanted: NDArray[Any], found: NDArray[Any] | None, limit: float) -> float
         return float("inf")
     if wanted.dtype.kind != "f" or found.dtype.kind not in "fiu":
         return 0.0 if wanted.size == 0 or (_text(wanted) != _text(found)).mean() <= _TIES else float("inf")
-    a, b = wanted.astype(np.float64), found.astype(np.float64)
-    alike = (a == b) | (np.isnan(a) & np.isnan(b))
-    if alike.all():
+    worst, low, high = 0.0, np.inf, -np.inf
+    for part, block in blocks(wanted) if wanted.ndim else [((), wanted)]:
+        a, b = block.astype(np.float64), np.asarray(found[part]).astype(np.float64)
+        finite = a[np.isfinite(a)]
+        low, high = min(low, float(finite.min(initial=np.inf))), max(high, float(finite.max(initial=-np.inf)))
+        alike = (a == b) | (np.isnan(a) & np.isnan(b))
+        with np.errstate(invalid="ignore"):
+            gaps = np.abs(a[~alike] - b[~alike])
+        if not np.isfinite(gaps).all():
+            return float("inf")
+        worst = max(worst, float(gaps.max(initial=0.0)))
+    if not worst:
         return 0.0
-    finite = a[np.isfinite(a)]
-    level = float(finite.max() - finite.min()) if finite.size else 0.0
-    level = max(level, limit * float(np.abs(finite).max(initial=0.0))) or 1.0
-    with np.errstate(invalid="ignore"):
-        gaps = np.abs(a[~alike] - b[~alike])
-    return float("inf") if not np.isfinite(gaps).all() else float(gaps.max()) / level
+    level = high - low if high >= low else 0.0
+    level = max(level, limit * max(abs(low), abs(high)) if high >= low else 0.0) or 1.0
+    return worst / level
 
 
 def _text(value: NDArray[Any]) -> NDArray[Any]:

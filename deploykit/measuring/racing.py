@@ -9,11 +9,11 @@ them is the same as without racing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract
+from deploykit.core.mapped import taken
 from deploykit.core.serial import Plain
 from deploykit.measuring.answers import read_as
 from deploykit.metrics._contract import METRICS
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ERROR = 0.01
 #: Examples before the first look; each further look comes after twice as many.
 FIRST = 64
+#: Batches whose outputs are held until they are compared.
+_MOST_WAITING = 256
 
 
 @dataclass(frozen=True)
@@ -112,33 +114,60 @@ class Racer:
 
     Args:
         race: The limits.
-        truth: Labels of the whole split in the order of evaluation, None when there are none.
-        original: The original's scored output in the order of evaluation.
-        contract: How it is read.
+        labels: Labels of the whole split, None when there are none.
+        original: The original's scored output for the whole split.
+        order: Places of the examples in the split, in the order of evaluation.
+        contract: How outputs are read.
     """
 
-    def __init__(self, race: Race, truth: NDArray[Any] | None, original: NDArray[Any], contract: Contract) -> None:
+    def __init__(
+        self,
+        race: Race,
+        labels: NDArray[Any] | None,
+        original: NDArray[Any],
+        order: NDArray[np.int64],
+        contract: Contract,
+    ) -> None:
         self._race = race
         self._contract = contract
         self._metric = METRICS.get(race.metric)
-        original = read_as(original, contract)
-        self._truth = truth if self._metric.truth == "labels" and truth is not None else original
-        self._total = len(original)
-        self._baseline = self._metric.values(original, self._truth)
-        self._looks = looks(self._total)[:-1]
+        self._labels = labels if self._metric.truth == "labels" else None
+        self._original = original
+        self._order = order
+        self._looks = looks(len(order))[:-1]
+        self._waiting: list[NDArray[Any]] = []
+        self._values: list[NDArray[np.int8]] = []  # hits and misses
+        self._losses: list[NDArray[np.int8]] = []
+        self._done = 0
 
-    def look(self, parts: Sequence[NDArray[Any]], done: int) -> Stopped | None:
-        """Whether to stop after ``done`` examples whose outputs are in ``parts``."""
+    def look(self, outputs: NDArray[Any]) -> Stopped | None:
+        """Whether to stop after these outputs, which follow those of the calls before."""
         import numpy as np
 
+        self._waiting.append(outputs)
+        done = self._done + sum(map(len, self._waiting))
         if done not in self._looks:
+            if len(self._waiting) >= _MOST_WAITING:
+                self._take(done)
             return None
-        values = self._metric.values(read_as(np.concatenate(parts), self._contract), self._truth[:done])
-        losses = self._baseline[:done] - values
-        if not self._metric.higher_is_better:
-            losses = -losses
-        low = lower_bound(losses, self._total, self._looks.index(done) + 1)
+        self._take(done)
+        losses = np.concatenate(self._losses).astype(np.float64)
+        low = lower_bound(losses, len(self._order), self._looks.index(done) + 1)
         if low <= self._race.limit:
             return None
         rival = self._race.rival if low <= self._race.max_drop else ""
-        return Stopped(done, float(losses.mean()), low, self._race.metric, float(values.mean()), rival)
+        mean = float(np.concatenate(self._values).mean(dtype=np.float64))
+        return Stopped(done, float(losses.mean()), low, self._race.metric, mean, rival)
+
+    def _take(self, done: int) -> None:
+        """Compare the outputs that wait with the original's."""
+        import numpy as np
+
+        places = self._order[self._done : done]
+        before = read_as(taken(self._original, places), self._contract)
+        truth = before if self._labels is None else taken(self._labels, places)
+        values = self._metric.values(read_as(np.concatenate(self._waiting), self._contract), truth)
+        losses = self._metric.values(before, truth) - values
+        self._values.append(values.astype(np.int8))
+        self._losses.append((losses if self._metric.higher_is_better else -losses).astype(np.int8))
+        self._waiting, self._done = [], done

@@ -10,17 +10,19 @@ from typing import Any
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.errors import CandidateError
+from deploykit.core.mapped import open_mapped
 from deploykit.data.dataset import Dataset
 from deploykit.data.splits import shuffled
 from deploykit.data.texts import fixed_width, with_objects, without_objects
+from deploykit.measuring.answers import scored_of
 from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
 from deploykit.measuring.examination.examining import without_rows
 from deploykit.measuring.judging import Judging
 from deploykit.measuring.racing import Race, Racer, Stopped
+from deploykit.measuring.written import Written
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.runtimes._session import Session
 from deploykit.sandbox.task import Report
-from deploykit.storage.disk import make_private
 
 _EVALUATION_BATCH = 32
 #: Progress is reported this often: each report costs the driver about as much as a small model costs for a batch.
@@ -85,8 +87,6 @@ class _Evaluation:
 
     def run(self) -> dict[str, Any]:
         """All splits."""
-        import numpy as np
-
         self._report(0, self._total, "examples")
         judgements: dict[str, Any] = {}
         facts: dict[str, Any] = {
@@ -97,19 +97,16 @@ class _Evaluation:
         }
         missing = numbers = 0
         for split, out in self._splits.items():
-            outputs, judged, stopped = self._split(split)
+            found, judged, stopped = self._split(split, Path(out))
             if stopped is not None:
                 return {**facts, "missing": 0.0, "stopped": stopped.to_json()}
-            if outputs is None:
-                continue
-            if outputs.dtype.kind == "f":
-                missing, numbers = missing + int(np.isnan(outputs).sum()), numbers + outputs.size
-            _save(Path(out), outputs)
+            missing, numbers = missing + found[0], numbers + found[1]
             judgements |= judged
         self._report(self._done, self._total, "examples")
         return {**facts, "missing": missing / numbers if numbers else 0.0}
 
-    def _split(self, split: str) -> tuple[Any, dict[str, Any], Stopped | None]:
+    def _split(self, split: str, out: Path) -> tuple[tuple[int, int], dict[str, Any], Stopped | None]:
+        """Numbers of the scored output that are NaN and all of them, what others were judged, and why it stopped."""
         import numpy as np
 
         count = len(self._data.splits[split])
@@ -117,29 +114,36 @@ class _Evaluation:
         first = split == "evaluation"
         racer = _racer(self._race, self._contract, self._data, order) if first else None
         judging = Judging(self._contract.judged, self._others) if first and not self._original else None
-        kept: dict[str, list[Any]] = {name: [] for name in self._others} if first and self._original else {}
-        parts: list[Any] = []
-        for start in range(0, count, self._size):
-            chosen = order[start : start + self._size]
-            found = self._answers(split, chosen)
-            parts.append(found[self._contract.scored.name])
-            for name, values in kept.items():
-                if name not in self._fixed:
-                    values.append(found[name])
-                elif not values:
-                    values.append(found[name][:1])
-            if judging is not None:
-                judging.add(found, chosen)
-            self._tell(len(chosen))
-            if racer is not None and (stopped := racer.look(parts, start + len(chosen))) is not None:
-                return None, {}, stopped
-        if not parts:
-            return None, {}, None
-        for name, values in kept.items():
-            whole = np.concatenate(values)
-            _save(Path(self._others[name]), whole if name in self._fixed else _arranged(whole, order))
+        others = self._others if first and self._original else {}
+        written = {n: Written(Path(file), 1 if n in self._fixed else count) for n, file in others.items()}
+        scored = Written(out, count)
+        missing = numbers = 0
+        try:
+            for start in range(0, count, self._size):
+                chosen = order[start : start + self._size]
+                found = self._answers(split, chosen)
+                values = found[self._contract.scored.name]
+                scored.put(chosen, values)
+                if values.dtype.kind == "f":
+                    missing, numbers = missing + int(np.isnan(values).sum()), numbers + values.size
+                for name, other in written.items():
+                    if name not in self._fixed:
+                        other.put(chosen, found[name])
+                    elif not start:
+                        other.put(np.zeros(1, np.int64), found[name][:1])
+                if judging is not None:
+                    judging.add(found, chosen)
+                self._tell(len(chosen))
+                if racer is not None and (stopped := racer.look(values)) is not None:
+                    return (0, 0), {}, stopped
+            if count:
+                for file in (*written.values(), scored):
+                    file.keep()
+        finally:
+            for file in (*written.values(), scored):
+                file.drop()
         judged = {name: j.to_json() for name, j in judging.result().items()} if judging is not None else {}
-        return _arranged(np.concatenate(parts), order), judged, None
+        return (missing, numbers), judged, None
 
     def _answers(self, split: str, chosen: Any) -> dict[str, Any]:
         found = self._session.predict(self._data.batch(split, chosen))
@@ -148,6 +152,8 @@ class _Evaluation:
             if value.ndim == 0 or len(value) != len(chosen):
                 raise without_rows(meaning, value, len(chosen), CandidateError)
             found[meaning.name] = fixed_width(value)
+        if self._contract.detection is not None:
+            found[self._contract.scored.name] = scored_of(found, self._contract)
         return found
 
     def _tell(self, count: int) -> None:
@@ -157,14 +163,6 @@ class _Evaluation:
             self._report(self._done, self._total, "examples")
 
 
-def _arranged(outputs: Any, order: Any) -> Any:
-    import numpy as np
-
-    arranged = np.empty_like(outputs)
-    arranged[order] = outputs
-    return arranged
-
-
 @lru_cache(maxsize=1)
 def _data(folder: str) -> Dataset:
     """The data in a folder, which is named by their digest: a child evaluates many candidates on the same."""
@@ -172,13 +170,10 @@ def _data(folder: str) -> Dataset:
 
 
 def _racer(race: dict[str, Any] | None, contract: Contract, data: Dataset, order: Any) -> Racer | None:
-    import numpy as np
-
     if race is None:
         return None
-    wanted, labels = Race.from_json(race), data.labels()
-    original = np.load(wanted.original, allow_pickle=False)
-    return Racer(wanted, None if labels is None else labels[order], original[order], contract)
+    wanted = Race.from_json(race)
+    return Racer(wanted, data.labels(), open_mapped(Path(wanted.original)), order, contract)
 
 
 def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -193,15 +188,3 @@ def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     np.savez(arguments["out"], **without_objects(found))  # type: ignore[arg-type]  # the stub's allow_pickle hides the arrays
     session.close()
     return {"outputs": list(found)}
-
-
-def _save(path: Path, array: Any) -> None:
-    import numpy as np
-
-    temporary = path.with_suffix(".tmp.npy")
-    try:
-        np.save(temporary, array, allow_pickle=False)
-        make_private(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # on a full disk it takes the room others need

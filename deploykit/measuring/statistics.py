@@ -17,28 +17,40 @@ CONFIDENCE = 0.95
 def t_interval(values: Sequence[float] | NDArray[Any], confidence: float = CONFIDENCE) -> Interval:
     """Mean with Student's t-interval; with fewer than two values the interval is infinite."""
     import numpy as np
-    from scipy.special import stdtrit
 
     array = np.asarray(values, np.float64)
-    mean = float(array.mean())
-    if len(array) < 2:
+    spread = float(array.std(ddof=1)) if len(array) > 1 else 0.0
+    return t_interval_of(float(array.mean()), spread, len(array), confidence)
+
+
+def t_interval_of(mean: float, deviation: float, count: int, confidence: float = CONFIDENCE) -> Interval:
+    """As `t_interval`, of values whose mean and standard deviation (by n - 1) are known."""
+    from scipy.special import stdtrit
+
+    if count < 2:
         return Interval(mean, -math.inf, math.inf)
-    half = float(stdtrit(len(array) - 1, (1 + confidence) / 2)) * float(array.std(ddof=1)) / math.sqrt(len(array))
+    half = float(stdtrit(count - 1, (1 + confidence) / 2)) * deviation / math.sqrt(count)
     return Interval(mean, mean - half, mean + half)
 
 
 def t_test(values: Sequence[float], center: float = 0.0) -> float:
     """Two-sided p-value of Student's one-sample t-test."""
     import numpy as np
-    from scipy.special import stdtr
 
     array = np.asarray(values, np.float64) - center
-    if len(array) < 2:
+    return t_test_of(float(array.mean()), float(array.std(ddof=1)), len(array)) if len(array) > 1 else 1.0
+
+
+def t_test_of(mean: float, deviation: float, count: int) -> float:
+    """As `t_test` against 0, of values whose mean and standard deviation (by n - 1) are known."""
+    from scipy.special import stdtr
+
+    if count < 2:
         return 1.0
-    spread = float(array.std(ddof=1)) / math.sqrt(len(array))
+    spread = deviation / math.sqrt(count)
     if spread == 0:
-        return 1.0 if array.mean() == 0 else 0.0
-    return float(2 * stdtr(len(array) - 1, -abs(float(array.mean())) / spread))
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * stdtr(count - 1, -abs(mean) / spread))
 
 
 def paired_binary(better: int, worse: int, count: int) -> tuple[Interval, float]:

@@ -21,10 +21,10 @@ class Positions(Metric):
         """Needs one class for each position, and scores or class numbers there."""
         if truth is None:
             return "needs labels"
-        wanted = answers_of(truth) if self.truth == "original" else truth
+        wanted = answers_of(truth[:1]) if self.truth == "original" else truth[:1]
         if wanted.dtype.kind not in "iu" or wanted.ndim < 2:
             return "needs one class for each position"
-        found = answers_of(outputs)
+        found = answers_of(outputs[:1])
         return "" if found.shape == wanted.shape else f"labels have shape {wanted.shape[1:]}, answers {found.shape[1:]}"
 
     def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:

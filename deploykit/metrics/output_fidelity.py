@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.contract import KINDS
 from deploykit.metrics._contract import Metric
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class OutputFidelity(Metric):
     label = "output fidelity"
     help = "How close the outputs stay to the original's (1 is equal); needs no labels and works for any output."
     truth = "original"
+    kinds = frozenset(KINDS) - {"boxes"}
     priority = 0
 
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:

@@ -68,4 +68,4 @@ class Settings:
 
 def declared_of(options: Mapping[str, Any]) -> Declared:
     """What options say of the signature."""
-    return Declared.of(options["output"], options["scores"], options["state"], options["constants"])
+    return Declared.of(options["output"], options["scores"], options["state"], options["constants"], options["boxes"])

@@ -11,7 +11,7 @@ from deploykit.choosing.goals import Decision, Goal
 from deploykit.core.candidate import Recipe
 from deploykit.core.errors import CandidateError, ExportError, GoalMissed
 from deploykit.core.result import Measurement, Result
-from deploykit.measuring.answers import read_as
+from deploykit.measuring.answers import read_as, scored_of
 from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import explain as words
@@ -212,7 +212,7 @@ class Picked(Compared):
     def predict_scores(self, x: Any) -> NDArray[Any]:
         """The scored output for raw examples as metrics read it; see `predict` and `scores`."""
         contract = self.report.contract
-        return read_as(self.predict(x)[contract.scored.name], contract)
+        return read_as(scored_of(self.predict(x), contract), contract)
 
     def _inside(self) -> bool:
         measurement = self.result.measurement

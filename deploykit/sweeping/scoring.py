@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError
+from deploykit.core.mapped import blocks, is_large, let_go, open_mapped
 from deploykit.core.result import Interval, Judged, Score
-from deploykit.measuring.accuracy import compare, extra_metrics, score
+from deploykit.measuring.accuracy import Paired, compare, compare_parts, extra_metrics, score
 from deploykit.measuring.answers import answers, are_classes, read_as
 from deploykit.measuring.attacks import Attacked
 from deploykit.measuring.proving import TOLERANCE, gap
 from deploykit.measuring.racing import ERROR, Race, Stopped
 from deploykit.metrics._choose import Custom, MetricLike, choose
-from deploykit.metrics._contract import METRICS, Metric, Pooled
+from deploykit.metrics._contract import METRICS, Metric, Parts, Pooled
 from deploykit.sweeping.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ class Judge:
         self._baseline_key = baseline_key
         self._attacked: Attacked | None = None
         self._original = {s: self._load(baseline_key, s) for s in ("evaluation", "test")}
-        self._read = {s: read_as(o, self._contract) if len(o) else o for s, o in self._original.items()}
-        outputs, labels, kind = self._read["evaluation"], workshop.data.labels(), self._contract.scored.kind
-        names = self._contract.labels.named
+        outputs, labels = read_as(self._original["evaluation"], self._contract), workshop.data.labels()
+        kind, names = self._contract.scored.kind, self._contract.labels.named
         _check_numbers(self._original["evaluation"], "the original model")
+        self._shape = outputs.shape
         self.metric = choose(metric, outputs, labels, kind, names)
         self.metrics = [self.metric, *extra_metrics(self.metric, outputs, labels, kind, names)]
 
@@ -125,14 +126,14 @@ class Judge:
         others = {name: Judged.from_json(found) for name, found in record.get("others", {}).items()}
         test = self._load(key, "test") if len(self._original["test"]) else None
         confirmation = self._score(self.metric, test, "test") if test is not None else None
-        flips = self._flips(outputs)
+        flips, flips_count = self._flips(outputs)
         same = key == self._baseline_key or (
-            converted and not len(flips) and same_numbers(outputs, original) and all(map(_is_same, others.values()))
+            converted and not flips_count and same_numbers(outputs, original) and all(map(_is_same, others.values()))
         )
         if same:
             scores = tuple(replace(score, change=_NONE, drop=_NONE, p_value=1.0) for score in scores)
         return Scored(
-            scores, confirmation, tuple(flips[:_MOST_FLIPS]), len(flips), key, others, int(record.get("batch", 0)),
+            scores, confirmation, tuple(flips), flips_count, key, others, int(record.get("batch", 0)),
             bool(record.get("batch_dependent")), same,
         )  # fmt: skip
 
@@ -176,19 +177,52 @@ class Judge:
         return Scored((score,), None, ())
 
     def _score(self, metric: Any, outputs: NDArray[Any], split: str) -> Score:
-        own = isinstance(metric, Custom)  # the user's function gets what the model gives
-        before = self._original[split] if own else self._read[split]
-        after = outputs if own else read_as(outputs, self._contract)
-        labels = self._workshop.data.labels(split)
-        truth = labels if metric.truth == "labels" and labels is not None else before
-        return compare(metric, after, before, truth)
+        import numpy as np
 
-    def _flips(self, outputs: NDArray[Any]) -> list[int]:
-        before = self._read["evaluation"]
-        if not are_classes(self._contract.scored, before.shape):
-            return []
-        found: list[int] = (answers(read_as(outputs, self._contract)) != answers(before)).nonzero()[0].tolist()
-        return found
+        labels = self._workshop.data.labels(split) if metric.truth == "labels" else None
+        own = isinstance(metric, Custom)  # the user's function gets what the model gives, and all of it
+        if own or isinstance(metric, Pooled):
+            if isinstance(metric, Pooled) and not metric.among and is_large(outputs):
+                return self._pooled(metric, outputs, split, labels)
+            after, before = outputs, self._original[split]
+            if not own:
+                after, before = read_as(after, self._contract), read_as(before, self._contract)
+            return compare(metric, after, before, before if labels is None else np.asarray(labels))
+        paired = Paired(metric)
+        for part, after, before in self._parts(outputs, split):
+            truth = before if labels is None else np.asarray(labels[part])
+            paired.add(metric.values(after, truth), metric.values(before, truth))
+        return paired.score()
+
+    def _pooled(self, metric: Pooled, outputs: NDArray[Any], split: str, labels: NDArray[Any] | None) -> Score:
+        """As `_score`: what examples contribute is held, their outputs are not."""
+        import numpy as np
+
+        found: tuple[list[Parts], list[Parts]] = ([], [])
+        for part, after, before in self._parts(outputs, split):
+            truth = before if labels is None else np.asarray(labels[part])
+            for side, values in zip(found, (after, before), strict=True):
+                side.append(metric.parts(values, truth))
+        mine, theirs = ({n: np.concatenate([p[n] for p in side]) for n in side[0]} for side in found)
+        return compare_parts(metric, mine, theirs)
+
+    def _parts(self, outputs: NDArray[Any], split: str) -> Iterator[tuple[slice, NDArray[Any], NDArray[Any]]]:
+        """A candidate's outputs and the original's as metrics take them, part by part, with the places."""
+        original = self._original[split]
+        for part, block in blocks(outputs):
+            yield part, read_as(block, self._contract), read_as(original[part], self._contract)
+            let_go(original)
+
+    def _flips(self, outputs: NDArray[Any]) -> tuple[list[int], int]:
+        """The first examples that are answered differently, and how many there are."""
+        found: list[int] = []
+        count = 0
+        if are_classes(self._contract.scored, self._shape):
+            for part, after, before in self._parts(outputs, "evaluation"):
+                places = (answers(after) != answers(before)).nonzero()[0]
+                count += len(places)
+                found += (places[: _MOST_FLIPS - len(found)] + part.start).tolist()
+        return found, count
 
     def _load(self, key: str, split: str) -> NDArray[Any]:
         import numpy as np
@@ -196,8 +230,8 @@ class Judge:
         path = self._workshop.outputs_path(key, split)
         if not path.exists():
             return np.empty((0,))
-        found: NDArray[Any] = np.load(path, allow_pickle=False)
-        return found
+        found = open_mapped(path)
+        return found if is_large(found) else found.copy()
 
 
 def same_numbers(outputs: NDArray[Any], original: NDArray[Any]) -> bool:
@@ -216,10 +250,13 @@ def _check_numbers(outputs: NDArray[Any], whose: str) -> None:
 
     if outputs.dtype.kind != "f" or not outputs.size:
         return
-    bad = np.isnan(outputs).reshape(len(outputs), -1)
-    if bad.any():
+    examples = numbers = 0
+    for _, block in blocks(outputs):
+        bad = np.isnan(block).reshape(len(block), -1)
+        examples, numbers = examples + int(bad.any(axis=1).sum()), numbers + int(bad.sum())
+    if examples:
         raise CandidateError(
-            f"The outputs of {whose} are NaN for {100 * bad.any(axis=1).mean():.1f} % of the examples "
-            f"({int(bad.any(axis=1).sum()):,} of {len(bad):,}; {100 * bad.mean():.1f} % of the numbers).",
+            f"The outputs of {whose} are NaN for {100 * examples / len(outputs):.1f} % of the examples "
+            f"({examples:,} of {len(outputs):,}; {100 * numbers / outputs.size:.1f} % of the numbers).",
             remedy="use a milder setting, or keep the affected layers in float32; check the range of the data.",
         )

@@ -327,7 +327,8 @@ def context_name(model: Model, data: Dataset, metric: MetricLike, declared: Decl
     """What sweeps of one model, dataset, meaning and metric share."""
     said = declared or Declared()
     judged = identity(metric, data.labels(), data.classes)
-    return json_digest([model.digest, data.digest, judged, said.output, said.scores])
+    boxes = [said.boxes] if said.boxes else []
+    return json_digest([model.digest, data.digest, judged, said.output, said.scores, *boxes])
 
 
 def facts(rows: list[Result]) -> dict[str, Any]:

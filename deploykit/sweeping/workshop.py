@@ -77,8 +77,12 @@ class Workshop(Finished):
 
     def save_data(self) -> None:
         """Write the dataset for the children, once."""
-        if (self.data_folder / "dataset.json").exists():
-            return
+        if not (self.data_folder / "dataset.json").exists():
+            self._write_data()
+        if self.data.is_large:
+            self.data = Dataset.open(self.data_folder)  # what is read of it here comes from there
+
+    def _write_data(self) -> None:
         temporary = self.data_folder.with_name(f"{self.data_folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         try:

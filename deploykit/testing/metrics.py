@@ -64,6 +64,15 @@ def cases() -> Iterator[Case]:
     several = (rng.random((_EXAMPLES, 5)) < 0.4).astype(np.int64)
     several[:, 0] |= ~several.any(axis=1)
     yield Case("several", several * 0.8 + 0.1, several)
+    boxes = np.full((_EXAMPLES, 3, 6), -1.0)
+    boxes[..., :4] = boxes[..., 5] = 0.0
+    there = rng.integers(1, 4, _EXAMPLES)[:, None] > np.arange(3)
+    corners = rng.random((*there.shape, 2)) * 0.5
+    boxes[..., :4] = np.where(there[..., None], np.concatenate([corners, corners + 0.3], axis=-1), 0.0)
+    boxes[..., 4] = np.where(there, rng.integers(0, _CLASSES, there.shape), -1)
+    detections = boxes[..., [0, 1, 2, 3, 5, 4]]
+    detections[..., 4] = np.where(there, 0.5 + 0.4 * rng.random(there.shape), 0.0)
+    yield Case("boxes", detections, boxes)
     for width in (1, 6):
         numbers = rng.normal(size=(_EXAMPLES, width))
         yield Case("values", numbers, numbers.copy())

@@ -15,6 +15,7 @@ from typing import Any
 
 from deploykit.core.adapter import Group
 from deploykit.core.errors import unknown_name
+from deploykit.testing.detector import keras_detector, onnx_detector
 
 Builder = Callable[[Path], None]
 
@@ -300,6 +301,8 @@ KINDS: dict[str, tuple[Builder, Group, str]] = {
     "two_inputs_onnx": (_onnx(onnx_two_inputs), "light", ".onnx"),
     "log_onnx": (_onnx(onnx_log), "light", ".onnx"),
     "text_onnx": (_onnx(onnx_text), "light", ".onnx"),
+    "detector_keras": (_save(keras_detector), "tensorflow", ".keras"),
+    "detector_onnx": (_onnx(onnx_detector), "light", ".onnx"),
     "cnn_external_onnx": (_onnx(onnx_cnn, external=True), "light", ".onnx"),
 }
 

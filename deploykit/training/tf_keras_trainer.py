@@ -40,7 +40,7 @@ def fine_tune(
     import numpy as np
 
     tf_keras = require("tf_keras", "tensorflow")
-    labels = data.labels("train")
+    labels = data.targets("train")
     assert labels is not None
     tf_keras.utils.set_random_seed(schedule.seed)
     places = exportable(bridge.source).outputs

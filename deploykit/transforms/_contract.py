@@ -144,9 +144,11 @@ def lacking(needs: Iterable[Need], data: Dataset | None, *, teacher: bool = True
     here: set[Need] = {"file", "teacher"} if teacher else {"file"}
     if data is not None and len(data.splits["train"]):
         here |= {"calibration", "train"}
-        here |= {"labels"} if data.labels("train") is not None else set()
+        here |= {"labels"} if data.targets("train") is not None else set()
     left = set(needs) - here
-    return " and ".join(_NEEDED[need] for need in sorted(left - ({"train"} if "labels" in left else set())))
+    words = " and ".join(_NEEDED[need] for need in sorted(left - ({"train"} if "labels" in left else set())))
+    boxes = "labels" in left and data is not None and data.labels("train") is not None
+    return f"{words}, and boxes are not what an output can be trained to give" if boxes else words
 
 
 class _Work(Adapter):

@@ -161,6 +161,7 @@ def _fed(
         scores="channels_first" if scored.class_axis == 1 else scored.kind,
         state=contract.state,
         constants=contract.constants,
+        boxes=contract.detection.said if contract.detection else {},
     )
     found = data.check(_signature(contract, whose), declared)
     return replace(found, contract=replace(contract, labels=found.checked.labels))

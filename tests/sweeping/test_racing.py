@@ -41,25 +41,26 @@ def test_what_cannot_be_made_up_for_is_certain():
 def _racer(limit, count=1024, **rival):
     original = np.eye(4)[np.arange(count) % 4]
     contract = Contract((), (OutputMeaning("y", "scores", "scored", "float32"),))
-    return Racer(Race("accuracy", "", limit, **rival), np.arange(count) % 4, original, contract), original
+    race = Race("accuracy", "", limit, **rival)
+    return lambda: Racer(race, np.arange(count) % 4, original, np.arange(count), contract), original
 
 
 def test_a_bad_candidate_is_stopped_early_and_a_good_one_never():
     racer, original = _racer(0.01)
     bad = np.roll(original, 1, axis=1)
-    stopped = racer.look([bad[:64]], 64)
+    stopped = racer().look(bad[:64])
     assert stopped is not None
     assert stopped.examples == 64
     assert stopped.drop == 1.0
     assert stopped.low > 0.01
-    for size in looks(1024):
-        assert racer.look([original[:size]], size) is None
-    assert racer.look([bad[:65]], 65) is None  # between looks nothing is decided
+    good = racer()
+    assert all(good.look(part) is None for part in np.split(original, looks(1024)[:-1]))
+    assert racer().look(bad[:65]) is None  # between looks nothing is decided
 
 
 def test_a_rival_that_costs_less_stops_what_it_dominates():
     racer, original = _racer(1.0, rival="cheap", rival_drop=0.1)
-    stopped = racer.look([np.roll(original, 1, axis=1)[:512]], 512)
+    stopped = racer().look(np.roll(original, 1, axis=1)[:512])
     assert stopped is not None
     assert stopped.rival == "cheap"
 

@@ -39,6 +39,7 @@ class Workbench(Display):
         scores: As in ``dk.sweep``.
         state: As in ``dk.sweep``.
         constants: As in ``dk.sweep``.
+        boxes: As in ``dk.sweep``.
         remember: Save selections in the store, and restore them when the same cell is run again. Papermill, nbconvert
             and similar tools always use the arguments of the cell.
 
@@ -64,6 +65,7 @@ class Workbench(Display):
         scores: str | None = None,
         state: Mapping[str, str] | None = None,
         constants: Mapping[str, Any] | None = None,
+        boxes: Mapping[str, Any] | None = None,
         remember: bool = True,
     ) -> None:
         if space not in PRESETS:
@@ -71,7 +73,7 @@ class Workbench(Display):
             if space.name in PRESETS and space == Space.preset(space.name):
                 space = space.name
         options = with_value({}, "launches", launches)
-        declared = {"output": output, "scores": scores, "state": state, "constants": constants}
+        declared = {"output": output, "scores": scores, "state": state, "constants": constants, "boxes": boxes}
         said = {name: value for name, value in declared.items() if value}
         folder = Path(store if store is not None else "runs")
         tab = "model" if model is None else "data" if data is None else "explore"

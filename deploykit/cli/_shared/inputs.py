@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import deploykit as dk
 from deploykit.cli._shared.once import Pairs
 from deploykit.cli._shared.options import add_options, given
 from deploykit.core.settings.options import BuildOptions, SeedOptions, SignatureOptions
 from deploykit.core.settings.synthesis import BETWEEN, METHODS, PARAMETERS
+from deploykit.data.kinds import reader_of
 from deploykit.data.preprocess import CHANNEL_ORDERS, LAYOUTS
+from deploykit.data.resize import FITS
 from deploykit.reporting.progress import Lines, TerminalBar
 
 if TYPE_CHECKING:
@@ -22,7 +26,14 @@ if TYPE_CHECKING:
     from deploykit.data.dataset import Dataset
 
 #: Which flags belong to which kind of data.
-_ONLY = {"x_key": "npz", "y_key": "npz", "label": "csv", "drop": "csv"}
+_ONLY = {
+    "x_key": "from_npz", "y_key": "from_npz", "label": "from_csv", "drop": "from_csv", "images": "from_coco",
+    "fit": "from_coco", "test_data": "from_coco", "test_images": "from_coco",
+}  # fmt: skip
+#: Endings of files by their reader, for messages.
+_ENDINGS = {"from_npz": "npz", "from_csv": "csv", "from_coco": "json"}
+#: Reading that takes longer than this says how far it is, so often.
+_SAY_S = 5.0
 #: Flags that are settings of `Preprocess`.
 _PREPROCESS = ("scale", "offset", "reshape", "resize", "layout", "transpose", "mean", "std", "channels", "raw")
 
@@ -60,8 +71,15 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesi
         "--data",
         metavar="DATA",
         required=required,
-        help=".npz with x and y, x_train y_train x_test y_test, an array per input; .csv; or an image folder per class",
+        help=".npz with x and y, x_train y_train x_test y_test, an array per input, a folder of such .npy files; .csv; "
+        "an image folder per class; or a .json with boxes in COCO's form",
     )
+    group.add_argument("--images", metavar="FOLDER", help="images of the .json (default: the folder it is in)")
+    group.add_argument(
+        "--fit", choices=FITS, help="how images of another size than --resize are fitted (default: letterbox)"
+    )
+    group.add_argument("--test-data", metavar="FILE", help="another .json, of held-out images")
+    group.add_argument("--test-images", metavar="FOLDER", help="their images (default: the folder of the others)")
     group.add_argument(
         "--x-key", metavar="NAME[,…]", help="array in the .npz that holds the examples, or one per input"
     )
@@ -119,21 +137,44 @@ def _add_meaning(parser: argparse.ArgumentParser) -> None:
     add_options(group, SignatureOptions)
 
 
+class _Reading:
+    """Says on stderr how far long reading is."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int, unit: str) -> None:
+        if time.monotonic() - self._said < _SAY_S:
+            return
+        self._said = time.monotonic()
+        of = f" of {total:,}" if total else ""
+        print(f"reading: {done:,}{of} {unit}", file=sys.stderr, flush=True)
+
+
 def data(options: argparse.Namespace) -> Dataset:
     """The data that were named."""
     path = Path(options.data)
-    kind = "folder" if path.is_dir() else path.suffix.lower().removeprefix(".")
+    reader = reader_of(path)
     for flag, owner in _ONLY.items():
-        if getattr(options, flag) is not None and kind != owner:
-            raise argparse.ArgumentTypeError(f"--{flag.replace('_', '-')} applies to .{owner} files, not to {path}.")
+        if getattr(options, flag) is not None and reader != owner:
+            name = f"--{flag.replace('_', '-')}"
+            raise argparse.ArgumentTypeError(f"{name} applies to .{_ENDINGS[owner]} files, not to {path}.")
     preprocess = dk.Preprocess(**{name: getattr(options, name) for name in _PREPROCESS})
-    common = {"preprocess": preprocess, "seed": options.seed or 0}
+    common: dict[str, Any] = {"preprocess": preprocess, "seed": options.seed or 0}
     if options.classes:
         common["classes"] = options.classes
-    if kind == "csv":
-        return dk.Dataset.from_csv(path, label=options.label, drop=options.drop or (), **common)
-    if kind == "folder":
-        return dk.Dataset.from_image_folder(path, size=preprocess.resize, **common)
+    if reader == "from_csv":
+        return dk.Dataset.from_csv(path, label=options.label, drop=options.drop or (), progress=_Reading(), **common)
+    if reader == "from_coco":
+        fit = options.fit or FITS[0]
+        if fit == "letterbox":  # what is served comes in the model's size: resizing it would stretch it
+            common["preprocess"] = replace(preprocess, resize=None)
+        return dk.Dataset.from_coco(
+            path, options.images, size=preprocess.resize, fit=fit, test=options.test_data,
+            test_images=options.test_images, **common,
+        )  # fmt: skip
+    if reader == "from_image_folder":
+        return dk.Dataset.from_image_folder(path, size=preprocess.resize, progress=_Reading(), **common)
     return dk.Dataset.from_npz(path, x_key=options.x_key, y_key=options.y_key, **common)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypedDict
 
 from deploykit.core.contract import AXES, KINDS
+from deploykit.core.detection import KEYS
 from deploykit.core.errors import SettingError
 from deploykit.core.settings.budget import DEFAULT_CANDIDATES, UNITS, Budget
 from deploykit.core.settings.option import Named, option
@@ -216,6 +217,13 @@ class SignatureOptions(TypedDict, total=False):
         option("text", None, "Input that always gets this value: a number, or several separated by commas.",
                 metavar="INPUT=VALUE", flag="constant", read=_as_given, parse=number_or_text, pairs=True,
                 more='A dictionary, for example ``{"sr": 16000}``.'),
+    ]  # fmt: skip
+    boxes: Annotated[
+        Mapping[str, Any] | None,
+        option("text", None, f"How a detector's outputs hold boxes: {', '.join(KEYS)}.", metavar="NAME=VALUE",
+                read=_as_given, parse=number_or_text, pairs=True,
+                more='A dictionary, for example ``{"format": "xyxy", "nms": "outside", "iou": 0.6}``. What is left out '
+                "is found out by names, shapes, ranges and labels, or asked for."),
     ]  # fmt: skip
 
 

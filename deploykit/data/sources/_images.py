@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
-from deploykit.data.reading import Found, Origin
+from deploykit.data.reading import Found, OnRead, Origin
 from deploykit.data.sources._paths import present, shown
 from deploykit.data.sources._picture import Pictures
+from deploykit.data.sources._stack import Stack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,14 +46,19 @@ class _Walk:
     notes: list[str] = field(default_factory=list)
 
 
-def read_image_folder(path: Path, size: tuple[int, int] | None, classes: Sequence[str]) -> Found:
+def read_image_folder(
+    path: Path, size: tuple[int, int] | None, classes: Sequence[str], progress: OnRead | None = None
+) -> Found:
     """What a folder of images by class holds.
 
     Args:
         path: The folder.
         size: (height, width) of all images; None for the size that most training images have.
         classes: Names of the classes in their order, () for that of the alphabet.
+        progress: Called with the images that are read.
     """
+    import numpy as np
+
     present(path, folder=True)
     walk = _Walk(path.resolve())
     parts = _parts(path, walk)
@@ -68,7 +74,7 @@ def read_image_folder(path: Path, size: tuple[int, int] | None, classes: Sequenc
             f"classes=[{', '.join(map(repr, numbers[:3]))}, …] (--classes)."
         )
     found: dict[str, Any] = {"classes": names}
-    pictures = Pictures()
+    pictures, stacks = Pictures(), dict[str, Stack]()
     for key, folder in parts.items():
         if unknown := sorted({p.name for p in _folders(folder, walk)} - set(names)):
             raise DatasetError(
@@ -76,9 +82,14 @@ def read_image_folder(path: Path, size: tuple[int, int] | None, classes: Sequenc
                 remedy="move it away, or add a folder of that name beside the other classes.",
             )
         files = _files(folder, names, walk)
-        size = size or _usual_size(pictures, files)
-        found |= {key: [pictures.read(file, size) for file, _ in files], key.replace("x", "y"): [i for _, i in files]}
-    _stack(found, pictures)
+        size = size or usual_size(pictures, [file for file, _ in files])
+        stacks[key] = stack = Stack()
+        for file, _ in files:
+            stack.add(pictures.read(file, size))
+            if progress is not None:
+                progress(len(stack), len(files), f"images of {folder.name}")
+        found[key.replace("x", "y")] = np.array([i for _, i in files], np.int64)
+    found |= stacked(stacks, pictures)
     _tell(walk)
     of = {"input": f"images of the class folders in {parts['x'].name or path}"}
     notes = (*walk.notes, *pictures.notes(size))
@@ -209,25 +220,24 @@ def _tell(walk: _Walk) -> None:
         walk.left_out.append(f"sub-folder{many} of class folders, which are not read: {shown(walk.folders)}")
 
 
-def _usual_size(pictures: Pictures, files: list[tuple[Path, int]]) -> tuple[int, int]:
+def usual_size(pictures: Pictures, files: Sequence[Path]) -> tuple[int, int]:
     """The size that most images have; of several the one that comes first."""
-    return Counter(pictures.size(file) for file, _ in files).most_common(1)[0][0]
+    return Counter(pictures.size(file) for file in files).most_common(1)[0][0]
 
 
-def _stack(found: dict[str, Any], pictures: Pictures) -> None:
-    """Make one array of the images of each part, all with the same channels."""
-    import numpy as np
+def stacked(stacks: Mapping[str, Stack], pictures: Pictures) -> dict[str, NDArray[Any]]:
+    """The images of each part, all with the same channels.
 
-    parts = [key for key in ("x", "x_test") if key in found]
-    everything: list[NDArray[Any]] = [image for key in parts for image in found[key]]
-    kinds = {image.dtype for image in everything}
-    if len(kinds) > 1:
+    Raises:
+        DatasetError: The parts have different bit depths.
+    """
+    channels: Counter[int] = sum((stack.channels for stack in stacks.values()), Counter())
+    width = max(channels)
+    pictures.widened = sum(count for number, count in channels.items() if number < width)
+    found = {key: stack.array(width) for key, stack in stacks.items()}
+    if len(kinds := {array.dtype for array in found.values()}) > 1:
         raise DatasetError(
             f"The images have different bit depths: {', '.join(sorted(map(str, kinds)))}.",
             remedy="save all of them with the same number of bits per channel.",
         )
-    channels = max(image.shape[2] for image in everything)
-    pictures.widened = sum(image.shape[2] < channels for image in everything)
-    for key in parts:
-        found[key] = np.stack([np.broadcast_to(i, (*i.shape[:2], channels)) for i in found[key]])
-        found[key.replace("x", "y")] = np.array(found[key.replace("x", "y")], np.int64)
+    return found

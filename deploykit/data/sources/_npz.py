@@ -13,8 +13,9 @@ from typing import Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.data.reading import Found, Origin
+from deploykit.data.sources._members import Members, members
 from deploykit.data.sources._npz_arrays import Array, array_in, parted
-from deploykit.data.sources._paths import present, shown
+from deploykit.data.sources._paths import shown
 
 _CLASSES = ("classes", "class_names")
 #: What numpy.savez calls arrays that were given without a name.
@@ -40,39 +41,34 @@ class _Choice:
 
 
 def read_npz(path: Path, x_key: str | Sequence[str] | None, y_key: str | None) -> Found:
-    """What an ``.npz`` file holds.
+    """What an ``.npz`` file holds, or a folder of ``.npy`` files.
 
     Args:
-        path: The file.
+        path: The file or folder.
         x_key: Arrays of the examples, None to look for them.
         y_key: Array of the labels, "" for none, None to look for it.
     """
-    import numpy as np
-
-    present(path)
     try:
-        if not zipfile.is_zipfile(path):
-            raise DatasetError(f"{path} is not an .npz file.", remedy="write it with numpy.savez(path, x=…, y=…).")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = parted([array_in(file, name) for name in file.files])
+        with members(path) as file:
+            arrays = parted([array_in(file, name) for name in file.names])
             keys = [k.strip() for k in x_key.split(",")] if isinstance(x_key, str) else x_key
             choice = _Chooser(path, arrays, keys, y_key).choice()
             found: dict[str, Any] = {"x": _loaded(file, choice.inputs)}
             if choice.labels:
-                found["y"] = file[choice.labels]
+                found["y"] = file.read(choice.labels)
             if choice.test_inputs:
                 found["x_test"] = _loaded(file, choice.test_inputs)
             if choice.test_labels:
-                found["y_test"] = file[choice.test_labels]
+                found["y_test"] = file.read(choice.test_labels)
             if choice.classes:
-                found["classes"] = [str(c) for c in file[choice.classes].tolist()]
+                found["classes"] = [str(c) for c in file.read(choice.classes).tolist()]
             spare = [_readable(file, names) for names in (choice.spare, choice.test_spare)]
     except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError) as error:
         raise DatasetError(f"{path} cannot be read: {error}.", remedy="save plain arrays, not objects.") from error
     left = tuple(f"{a}: not an input and not labels" for a in arrays if a.name not in choice.used)
     origin = Origin(
         str(path),
-        "npz",
+        "npy" if path.is_dir() else "npz",
         {k: f"array {v}" for k, v in choice.inputs.items()},
         f"array {choice.labels}" if choice.labels else "",
         left,
@@ -81,19 +77,19 @@ def read_npz(path: Path, x_key: str | Sequence[str] | None, y_key: str | None) -
     return Found(found, replace(origin, spare=spare[0], test_spare=spare[1]))
 
 
-def _readable(file: Any, names: dict[str, str]) -> dict[str, Any]:
+def _readable(file: Members, names: dict[str, str]) -> dict[str, Any]:
     """Arrays that may be needed; those that cannot be read are not."""
     found = {}
     for key, name in names.items():
         with contextlib.suppress(ValueError):
-            found[key] = file[name]
+            found[key] = file.read(name)
     return found
 
 
-def _loaded(file: Any, names: dict[str, str]) -> Any:
+def _loaded(file: Members, names: dict[str, str]) -> Any:
     if list(names) == ["input"]:
-        return file[names["input"]]
-    return {key: file[name] for key, name in names.items()}
+        return file.read(names["input"])
+    return {key: file.read(name) for key, name in names.items()}
 
 
 class _Chooser:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+
+from deploykit.data.sources._members import Members
 
 _LABELS = {
     "y", "ys", "label", "labels", "target", "targets", "class", "class_id", "class_ids", "y_true", "ground_truth",
@@ -50,12 +50,12 @@ class Array:
         return f"array {self.name}" + (f" {self.shape}" if self.shape is not None else "")
 
 
-def array_in(file: Any, name: str) -> Array:
+def array_in(file: Members, name: str) -> Array:
     if name.lower() in _PARTS:
-        return Array(name, "x", _PARTS[name.lower()], *_header(file, name))
+        return Array(name, "x", _PARTS[name.lower()], *file.header(name))
     match = _ENDING.fullmatch(name) or _BEGINNING.fullmatch(name) or _SHORT.fullmatch(name)
     base, part = (match["base"], _PARTS[match["part"].lower()]) if match else (name, "")
-    return Array(name, base, part, *_header(file, name))
+    return Array(name, base, part, *file.header(name))
 
 
 def parted(arrays: list[Array]) -> list[Array]:
@@ -70,17 +70,3 @@ def parted(arrays: list[Array]) -> list[Array]:
         else replace(a, base=a.name, part="")
         for a in arrays
     ]
-
-
-def _header(file: Any, name: str) -> tuple[tuple[int, ...] | None, str]:
-    """Shape and kind of an array without reading it."""
-    from numpy.lib import format as npy
-
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    # What is used and cannot be read is an error when it is read.
-    with contextlib.suppress(ValueError, KeyError, EOFError), file.zip.open(f"{name}.npy") as member:
-        version = npy.read_magic(member)
-        if version in readers:
-            shape, _, dtype = readers[version](member)
-            return tuple(shape), dtype.kind
-    return None, ""

@@ -44,8 +44,8 @@ class Pictures:
         with _opened(file) as picture:
             return _size_of(picture)
 
-    def read(self, file: Path, size: tuple[int, int]) -> NDArray[Any]:
-        """An image of (height, width, channel), scaled when it has another size.
+    def read(self, file: Path, size: tuple[int, int] | None) -> NDArray[Any]:
+        """An image of (height, width, channel), scaled when it has another size than ``size``, if that is given.
 
         Raises:
             DatasetError: It is not a readable image; names it.
@@ -53,7 +53,7 @@ class Pictures:
         with _opened(file) as picture:
             pixels = self.pixels(picture)
         self.read_count += 1
-        if pixels.shape[:2] != size:
+        if size is not None and pixels.shape[:2] != size:
             self.scaled += 1
             pixels = resized(pixels[None], size)[0]
         return pixels
@@ -69,6 +69,27 @@ class Pictures:
             picture = require("PIL.ImageOps", "").exif_transpose(picture)
             self.turned += 1
         return self._pixels(picture, np.uint16 if wide else np.int32)
+
+    def stack(self, found: dict[str, Any]) -> None:
+        """Make one array of the lists of images ``x`` and ``x_test``, all with the same channels.
+
+        Raises:
+            DatasetError: They have different bit depths.
+        """
+        import numpy as np
+
+        parts = [key for key in ("x", "x_test") if key in found]
+        everything: list[NDArray[Any]] = [image for key in parts for image in found[key]]
+        kinds = {image.dtype for image in everything}
+        if len(kinds) > 1:
+            raise DatasetError(
+                f"The images have different bit depths: {', '.join(sorted(map(str, kinds)))}.",
+                remedy="save all of them with the same number of bits per channel.",
+            )
+        channels = max(image.shape[2] for image in everything)
+        self.widened = sum(image.shape[2] < channels for image in everything)
+        for key in parts:
+            found[key] = np.stack([np.broadcast_to(i, (*i.shape[:2], channels)) for i in found[key]])
 
     def notes(self, size: tuple[int, int] | None) -> Iterator[str]:
         """Sentences on what was done."""

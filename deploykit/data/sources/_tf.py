@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from deploykit.core.errors import DatasetError
+from deploykit.core.mapped import Growing
+from deploykit.data.reading import OnRead
 
 _TF_BATCH = 256
 _INFINITE = -1
 
 
-def read_tf(dataset: Any, batched: bool | None) -> tuple[Any, Any]:
-    """Examples and labels of a ``tf.data.Dataset``, concatenated."""
-    import numpy as np
-
+def read_tf(dataset: Any, batched: bool | None, progress: OnRead | None = None) -> tuple[Any, Any]:
+    """Examples and labels of a ``tf.data.Dataset``, one batch after the other."""
     spec = dataset.element_spec
     pair = spec if isinstance(spec, tuple) else (spec,)
     parts = list(pair[0].values()) if isinstance(pair[0], Mapping) else [pair[0]]
@@ -28,14 +28,20 @@ def read_tf(dataset: Any, batched: bool | None) -> tuple[Any, Any]:
         raise DatasetError("The tf.data.Dataset is infinite.", remedy="add .take(n).")
     if batched is None:
         batched = _is_batched(parts[0].shape, pair[1].shape if len(pair) > 1 else None)
-    elements = list((dataset if batched else dataset.batch(_TF_BATCH)).as_numpy_iterator())
-    if not elements:
+    x: dict[str, Growing] = {}
+    y = Growing()
+    for element in (dataset if batched else dataset.batch(_TF_BATCH)).as_numpy_iterator():
+        given = element[0] if isinstance(element, tuple) else element
+        for name, value in (given if isinstance(given, Mapping) else {"": given}).items():
+            x.setdefault(name, Growing()).append(value)
+        if len(pair) > 1:
+            y.append(element[1])
+        if progress is not None:
+            progress(len(next(iter(x.values()))), 0, "examples")
+    if not x:
         raise DatasetError("The tf.data.Dataset is empty.")
-    xs = [e[0] if isinstance(e, tuple) else e for e in elements]
-    y = np.concatenate([e[1] for e in elements]) if len(pair) > 1 else None
-    if isinstance(xs[0], Mapping):
-        return {k: np.concatenate([e[k] for e in xs]) for k in xs[0]}, y
-    return np.concatenate(xs), y
+    found = {name: grown.array() for name, grown in x.items()}
+    return (found if isinstance(pair[0], Mapping) else found[""]), (y.array() if len(pair) > 1 else None)
 
 
 def _is_batched(x: Any, y: Any) -> bool:

@@ -17,9 +17,10 @@ from deploykit.core.contract import Declared, OutputMeaning
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.data.meaning import Seen, settled
-from deploykit.data.splits import shuffled
+from deploykit.data.splits import drawn
 from deploykit.data.texts import fixed_width
 from deploykit.loading._contract import FORMATS
+from deploykit.measuring.boxes import finding as boxes
 from deploykit.measuring.dependence import depends_on_batch
 from deploykit.measuring.examination.running import run
 from deploykit.measuring.examination.suspects import check
@@ -33,7 +34,7 @@ EXAMPLES = 200
 #: Name of the file with the outputs of the original model.
 REFERENCE = "reference.npz"
 #: Raised when what an examination holds changes.
-EXAMINATION_VERSION = 3
+EXAMINATION_VERSION = 4
 _AGAIN = 4
 _CLOSE = 0.01
 
@@ -41,7 +42,7 @@ _CLOSE = 0.01
 def sample(data: Dataset, count: int = EXAMPLES) -> Dataset:
     """A stratified draw of the evaluation split, as a dataset of its own."""
     whole = data.splits["evaluation"]
-    chosen = shuffled(len(whole), whole.labels, data.seed)[:count]
+    chosen = drawn(len(whole), whole.labels, data.seed, count)
     chosen.sort()
     none = whole.take(slice(0, 0))
     return replace(data, splits={"train": none, "evaluation": whole.take(chosen), "test": none})
@@ -73,6 +74,7 @@ def examine(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     labels = data.labels()
     positions = labels.shape[1:] if labels is not None else ()
     contract = settled(data.checked, seen, declared, labelled=data.labelled, positions=positions)
+    contract = boxes.settled(contract, outputs, labels, declared.boxes, batch)
     few = {name: value[:_AGAIN] for name, value in batch.items()}
     again = session.predict(few)
     repeats = same(again, session.predict(few))

@@ -12,7 +12,7 @@ from deploykit.core.contract import CLASSES, Contract, Declared
 from deploykit.core.errors import DeploykitError
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
-from deploykit.measuring.answers import answers, read, read_as
+from deploykit.measuring.answers import answers, read, read_as, scored_of
 from deploykit.measuring.examination.oddities import odd_outputs, odd_ranges
 from deploykit.measuring.examination.readings import Try, readings
 from deploykit.measuring.examination.running import run
@@ -70,6 +70,7 @@ class _Checking:
         self._declared = declared
         self._labels = data.labels()
         self._count = len(data.splits["evaluation"])
+        self._boxes = contract.scored.kind == "boxes"  # there is no figure of one image: its pseudo-value stands
 
     def run(self) -> BaselineCheck:
         scored = self._outputs[self._contract.scored.name]
@@ -79,9 +80,9 @@ class _Checking:
         ]
         if self._labels is None or self._missing(scored):
             return BaselineCheck(self._count, warnings=tuple(warnings))
-        scores = read_as(scored, self._contract)
+        scores = read_as(scored_of(self._outputs, self._contract), self._contract)
         try:
-            metric = choose("auto", scores, self._labels, self._contract.scored.kind, by_example=True)
+            metric = choose("auto", scores, self._labels, self._contract.scored.kind, by_example=not self._boxes)
         except DeploykitError as error:
             return BaselineCheck(self._count, warnings=(*warnings, *self._pooled(scores, str(error))))
         values = metric.values(scores, self._labels)
@@ -216,15 +217,18 @@ class _Checking:
 
     def _value(self, one: Try, metric: Metric, places: NDArray[Any]) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
         """Values of the metric, and likelihoods, under another reading."""
+        import numpy as np
+
         assert self._labels is not None
         labels = self._labels[places] if one.labels is None else one.labels[places]
         meaning = one.output or self._contract.scored
-        value = self._outputs[meaning.name][places]
+        outputs = self._outputs
         if one.preprocess is not None:
             whole = {n: v[places] for n, v in self._data.splits["evaluation"].inputs.items()}
             batch = replace(self._data, preprocess={**self._data.preprocess, **one.preprocess}).prepare(whole)
-            value = self._answers(batch, one.preprocess)[meaning.name]
-        scores = read(value, meaning, self._contract.labels.named)
+            outputs, places = self._answers(batch, one.preprocess), np.arange(len(places))
+        value = scored_of(outputs, self._contract) if meaning.kind == "boxes" else outputs[meaning.name]
+        scores = read(value[places], meaning, self._contract.labels.named)
         scores = scores if one.convert is None else one.convert(scores)
         if metric.unsuitable(scores, labels):
             return None, None

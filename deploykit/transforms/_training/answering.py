@@ -30,7 +30,7 @@ def answering(job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mappin
     """
     from deploykit.training.teacher import Answers, opened
 
-    if job.examples.labels("train") is not None:
+    if job.examples.targets("train") is not None:
         return {job.scored: labels()}
     found = Answers(opened(job.original, job.examples), job.examples, schedule).goals(_TEMPERATURE)
     if not found:

@@ -164,7 +164,7 @@ class LabelsOf:
         from deploykit.training.objective import objective
         from deploykit.training.targets import Labels
 
-        labels = self._job.examples.labels("train")
+        labels = self._job.examples.targets("train")
         assert labels is not None
         shape = (None, *self._sample.shape[1:])
         chosen = objective(self._activation, shape, labels, self._sample, loss)

@@ -1,0 +1,21 @@
+"""Box agreement."""
+
+from __future__ import annotations
+
+from deploykit.metrics._boxes import AveragePrecision
+
+
+class BoxAgreement(AveragePrecision):
+    """Mean average precision against the original model's detections with a score of 0.3 or more; needs no labels."""
+
+    name = "box_agreement"
+    label = "box agreement"
+    help = (
+        "Mean average precision against the original model's detections with a score of 0.3 or more; needs no labels."
+    )
+    priority = 2
+    thresholds = 10
+    truth = "original"
+
+
+ADAPTER = BoxAgreement()

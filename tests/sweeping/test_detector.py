@@ -1,0 +1,66 @@
+"""A detector from its data to its exported folder: the mAP that a sweep reports is pycocotools' of what it stores."""
+
+import pytest
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.testing.detector import CLASSES, scenes
+from tests.metrics.coco_reference import coco_precision
+
+STEPS = dk.Preprocess(scale=1 / 255, layout="channels_first")
+
+
+@pytest.fixture(scope="module")
+def detector(zoo):
+    return dk.load(zoo("detector_onnx"))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return dk.Dataset.from_arrays(*scenes(200), classes=CLASSES, preprocess=STEPS)
+
+
+@pytest.fixture(scope="module")
+def report(detector, data, tmp_path_factory):
+    space = dk.Space([Recipe((Step("quantize_static"),))], [Target("onnxruntime")])
+    return dk.sweep(detector, data, space, store=tmp_path_factory.mktemp("store") / "s", launches=0)
+
+
+def test_the_contract_says_how_boxes_are_read(report):
+    detection = report.contract.detection
+    assert (detection.format, detection.normalized, detection.nms) == ("xyxy", True, "outside")
+    assert [o.role for o in report.contract.outputs] == ["scored", "part"]
+    assert "boxes of 3 classes" in str(report.contract)
+
+
+def test_a_sweep_is_judged_by_map(report, data):
+    original, int8 = (next(r for r in report.rows if (r.candidate.recipe.steps == ()) == o) for o in (True, False))
+    for row in (original, int8):
+        scores = {score.metric: score for score in row.measurement.scores}
+        whole, half = coco_precision(report.choice_for(row.key).outputs(), data.labels())
+        assert scores["mean_average_precision"].value == pytest.approx(whole, abs=1e-6)
+        assert scores["mean_average_precision_50"].value == pytest.approx(half, abs=1e-6)
+        assert row.measurement.score.metric == "mean_average_precision"
+    assert original.measurement.score.value > 0.6
+    drop = int8.measurement.score.drop
+    assert drop.low < drop.value < drop.high
+
+
+def test_data_without_labels_are_judged_by_the_originals_boxes(detector, tmp_path):
+    images, _ = scenes(60)
+    data = dk.Dataset.from_arrays(images, classes=CLASSES, preprocess=STEPS)
+    found = dk.examine(detector, data, boxes={"format": "xyxy"})
+    assert found.failure == ""
+    assert found.contract.detection.format == "xyxy"
+    space = dk.Space([], [Target("onnxruntime")])
+    report = dk.sweep(detector, data, space, store=tmp_path / "s", launches=0, boxes={"format": "xyxy"})
+    scores = {score.metric: score.value for score in report.rows[0].measurement.scores}
+    assert scores == {"box_agreement": 1.0}
+    refused = dk.examine(detector, data, scores="boxes")
+    assert "'format': 'xyxy' or 'yxyx' or 'xywh' or 'cxcywh'" in refused.failure
+
+
+def test_an_export_answers_as_it_was_measured(report, tmp_path, caplog):
+    artifact = dk.export(report.best(minimize="size", max_drop=0.5), tmp_path / "served")
+    assert dk.verify(artifact).ok
+    assert not caplog.text  # it is watched as well
