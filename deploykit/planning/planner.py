@@ -9,6 +9,7 @@ from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.check import Examined
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
+from deploykit.core.problem import Facts
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
 from deploykit.core.space import Space
 from deploykit.planning.plan import Plan
@@ -16,6 +17,12 @@ from deploykit.planning.planned import LeftOut, Planned, Remark
 from deploykit.planning.routes import Impossible, Route, Routes, describe
 from deploykit.planning.steps import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.transforms._contract import TRANSFORMS
+from deploykit.transforms._quantizing.settings import attends
+
+#: What presets try of models with attention besides their own recipes.
+_FUSE = Step("simplify_graph", {"fuse": "attention"})
+_PRODUCTS = Step("quantize_dynamic", {"operators": "matmul"})
 
 
 def make(routes: Routes, space: Space) -> Plan:
@@ -33,6 +40,7 @@ def make(routes: Routes, space: Space) -> Plan:
     duplicates = 0
     remarks: list[Remark] = []
     if space.name:
+        space = _with_transformers(model, space)
         space = replace(space, recipes=tuple(Recipe(tuple(_fitted(routes, s) for s in r.steps)) for r in space.recipes))
     for candidate in space.candidates(space.targets or _all_targets(model)):
         target = candidate.target
@@ -71,6 +79,14 @@ def make(routes: Routes, space: Space) -> Plan:
         reading=data.reading,
         examples={name: len(split) for name, split in data.splits.items()},
     )
+
+
+def _with_transformers(model: Model, space: Space) -> Space:
+    """A preset with what suits attention, where the model has it and its file can be fused as it is."""
+    able = {name for variant in TRANSFORMS.get(_FUSE.technique).variants for name in variant.accepts}
+    if model.format not in able or not attends(Facts.of(model)):
+        return space
+    return replace(space, recipes=(*space.recipes, Recipe((_PRODUCTS,)), Recipe((_FUSE, _PRODUCTS))))
 
 
 def _fitted(routes: Routes, step: Step) -> Step:

@@ -56,13 +56,13 @@ def simplified(model: Any) -> tuple[Any, str]:
                 f"The model cannot be simplified by onnxslim: {reason}",
                 remedy=_LEAVE_OUT,
             ) from error
-    _restore(model, made)
+    restore(model, made)
     if lost := _own(model.graph) - _own(made.graph):
         raise UnsupportedModelError(
             f"Simplifying the model would lose operators: {', '.join(sorted(lost))}.",
             remedy=_LEAVE_OUT,
         )
-    return made, _compare(model, made)
+    return made, compare(model, made)
 
 
 @contextlib.contextmanager
@@ -77,7 +77,7 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def _restore(model: Any, made: Any) -> None:
+def restore(model: Any, made: Any) -> None:
     """Declare what the original declares: inputs, outputs, functions, operator sets, metadata."""
     constants = {t.name for t in model.graph.initializer}
     there = {name for node in made.graph.node for name in node.output}
@@ -108,8 +108,14 @@ def _own(graph: Any) -> Counter[str]:
     return found
 
 
-def _compare(model: Any, made: Any) -> str:
+def compare(model: Any, made: Any, words: str = "simplified", remedy: str = _LEAVE_OUT) -> str:
     """Run both on random inputs; why that was not possible, or "".
+
+    Args:
+        model: The original ``ModelProto``.
+        made: What was made of it.
+        words: What it is, in a word.
+        remedy: What to do if they differ.
 
     Raises:
         CandidateError: They differ.
@@ -124,8 +130,8 @@ def _compare(model: Any, made: Any) -> str:
         raise
     except Exception as error:  # ONNX Runtime has many
         raise UnsupportedModelError(
-            f"ONNX Runtime does not open the simplified graph: {' '.join(str(error).split())[:200]}",
-            remedy=_LEAVE_OUT,
+            f"ONNX Runtime does not open the {words} graph: {' '.join(str(error).split())[:200]}",
+            remedy=remedy,
         ) from error
     names = [output.name for output in given.get_outputs()]
     for batch in _BATCHES:
@@ -141,8 +147,8 @@ def _compare(model: Any, made: Any) -> str:
                 numbers = np.asarray(one).dtype.kind == "f" and np.shape(one) == np.shape(two)
                 apart = f" by up to {np.nanmax(np.abs(one - two)):.2g}" if numbers else ""
                 raise CandidateError(
-                    f"The simplified graph does not compute what the model does: the output {name!r} differs{apart}.",
-                    remedy=_LEAVE_OUT,
+                    f"The {words} graph does not compute what the model does: the output {name!r} differs{apart}.",
+                    remedy=remedy,
                 )
     return ""
 

@@ -56,19 +56,20 @@ class _OnnxRuntime(Variant):
     requires = stages.REQUIRES
     accepts = stages.ACCEPTS
     produces = "onnx"
-    uses = ("per_channel", "convolutions", "reduce_range", "exclude")
+    uses = ("per_channel", "convolutions", "operators", "reduce_range", "exclude")
     seeded = False
     stages = (stages.GRAPH,)
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """Integers of 8 bits, but for what stays float."""
-        return 1.0 if parameters["convolutions"] else 1.0 + 3.0 * facts.share(*CONVOLUTIONS)
+        kept = [*(() if parameters["convolutions"] else CONVOLUTIONS), *(("embedding",) if _narrow(parameters) else ())]
+        return 1.0 + 3.0 * facts.share(*kept)
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Weights of 8 bits; convolutions whose activations are quantized on the fly."""
         found: dict[Effect, bool] = {
             "quantized": True,
-            "fully quantized": not parameters["exclude"],
+            "fully quantized": not parameters["exclude"] and not _narrow(parameters),
             "dynamic conv": parameters["convolutions"],
         }
         return frozenset(effect for effect, here in found.items() if here)
@@ -96,6 +97,8 @@ class _OnnxRuntime(Variant):
         types = {*registry.CommonOpsRegistry, *registry.IntegerOpsRegistry, "Gemm"}  # made a MatMul first
         if not job["convolutions"]:
             types -= {"Conv", "ConvTranspose"}
+        if job["operators"] == "matmul":
+            types &= {"MatMul", "Gemm", "Attention", "Conv", "ConvTranspose"}
 
         def quantizer(model: Any, excluded: list[str], wanted: list[str]) -> Any:
             return quantizers.ONNXQuantizer(
@@ -119,6 +122,10 @@ class _OnnxRuntime(Variant):
         )  # fmt: skip
 
 
+def _narrow(parameters: dict[str, Any]) -> bool:
+    return parameters.get("operators") == "matmul"
+
+
 class QuantizeDynamic(Transform):
     """Quantizes weights ahead of time and activations on the fly; needs no data."""
 
@@ -137,6 +144,15 @@ class QuantizeDynamic(Transform):
             False,
             "Also quantize convolutions: smaller, but ONNX Runtime's integer convolution is 2 to 10 times slower than "
             "its float one.",
+        ),
+        Parameter(
+            "operators",
+            "choice",
+            "all",
+            "matmul: matrix products and attention alone, and convolutions if requested. Embeddings stay float: more "
+            "accurate for transformers, as fast, and larger by the embeddings.",
+            choices=("all", "matmul"),
+            late=True,
         ),
         settings.REDUCE_RANGE,
         settings.EXCLUDE,
