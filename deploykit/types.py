@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Judged,
         Latency,
         LayerTime,
+        LengthTime,
         Measurement,
         Score,
     )  # fmt: skip
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from deploykit.reporting.attribution.explained import InputExplanation
     from deploykit.reporting.beside import Changed, Obstacle, Pair
     from deploykit.reporting.events import Progress
+    from deploykit.reporting.evidence.by_length import LengthRow, Lengths
     from deploykit.reporting.evidence.calibration import Calibration, CalibrationBin
     from deploykit.reporting.evidence.class_changes import ClassChanges
     from deploykit.reporting.evidence.flips import Flip, Flips, Guess
@@ -125,6 +127,9 @@ __all__ = [
     "LayerTime",
     "LayerWeights",
     "LeftOut",
+    "LengthRow",
+    "LengthTime",
+    "Lengths",
     "Level",
     "LoadPoint",
     "Logged",
@@ -219,6 +224,9 @@ _HOMES = {
     "LayerTime": "deploykit.core.result",
     "LayerWeights": "deploykit.loading._weights",
     "LeftOut": "deploykit.planning.planned",
+    "LengthRow": "deploykit.reporting.evidence.by_length",
+    "LengthTime": "deploykit.core.result",
+    "Lengths": "deploykit.reporting.evidence.by_length",
     "Level": "deploykit.reporting.evidence.sensitivity_table",
     "LoadPoint": "deploykit.serving.capacity.plan",
     "Logged": "deploykit.trackers._contract",

@@ -10,7 +10,7 @@ from typing import Any
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import SettingError
 from deploykit.core.parameter import Value
-from deploykit.core.serial import Plain
+from deploykit.core.serial import RARE, Plain
 
 
 @dataclass(frozen=True)
@@ -85,20 +85,29 @@ class Target(Plain):
         device: Name of a device of that runtime.
         threads: Threads per inference.
         batch_size: Examples per inference while latency is timed.
+        lengths: Sizes at which latency is measured as well, for models whose inputs have free dimensions besides the
+            batch: tokens of a text, or height and width of an image. Every free dimension gets the size.
 
     Example:
         >>> print(dk.Target("onnxruntime", threads=2, batch_size=8))
         onnxruntime · cpu · 2 threads · batch 8
+        >>> print(dk.Target("onnxruntime", lengths=(16, 64, 256)))
+        onnxruntime · cpu · 1 thread · lengths 16, 64, 256
     """
 
     runtime: str
     device: str = "cpu"
     threads: int = 1
     batch_size: int = 1
+    lengths: tuple[int, ...] = field(default=(), metadata={RARE: True})
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lengths", tuple(sorted(set(self.lengths))))
 
     def __str__(self) -> str:
         text = f"{self.runtime} · {self.device} · {self.threads} thread{'s' if self.threads != 1 else ''}"
-        return text if self.batch_size == 1 else f"{text} · batch {self.batch_size}"
+        text += "" if self.batch_size == 1 else f" · batch {self.batch_size}"
+        return f"{text} · lengths {', '.join(map(str, self.lengths))}" if self.lengths else text
 
 
 @dataclass(frozen=True)

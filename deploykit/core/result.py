@@ -95,16 +95,15 @@ class Latency(Plain):
 class Footprint(Plain):
     """What a candidate takes of its host beside latency: from the same launches, with intervals over them.
 
-    Each launch loads the file in a fresh process whose libraries are imported already, alone on the host.
+    Each launch loads the file in a fresh process whose libraries are imported already. None: no launch had a value.
 
     Attributes:
-        load_ms: Opening the file while it is in the system's cache. None where no launch was such, as with all others.
+        load_ms: Opening the file while it is in the system's cache.
         cold_load_ms: Opening it when it is not: it comes from the disk. Every second launch does so.
         first_ms: The first inference after opening, before any warm-up.
         throughput: Examples per second, inferences of the target's batch size one after another.
         memory_bytes: Growth of the process's private memory by loading and running the model.
-        energy_mj: Millijoules per example of what ``energy_from`` names, as a whole: its idle power is counted, and so
-            is what other processes make it do.
+        energy_mj: Millijoules per example of what ``energy_from`` names, as a whole: its idle power is counted as well.
         energy_from: The counter, for example ``"RAPL: package-0, dram"``; "" where there was none.
         missing: Column that could not be measured here → why.
     """
@@ -132,6 +131,21 @@ class Footprint(Plain):
         million = 1e6 * price_per_hour / 3600
         fast, slow = self.throughput.high, self.throughput.low
         return Interval(million / self.throughput.value, million / fast, million / slow if slow > 0 else 1e30)
+
+
+@dataclass(frozen=True)
+class LengthTime(Plain):
+    """Latency at one size of the free dimensions, see ``Target.lengths``.
+
+    Attributes:
+        length: The size.
+        p50_ms: Median latency of an inference, mean over launches with a t-interval.
+        speedup: Against the original model at the same size, if that was timed.
+    """
+
+    length: int
+    p50_ms: Interval
+    speedup: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -265,6 +279,7 @@ class Measurement(Plain):
         batch_dependent: Whether an example's answer depends on the others in its batch.
         same_function: Whether all outputs are the original's to rounding: a conversion that lost nothing.
         footprint: Load time, throughput, memory and energy; None until it is timed, and in stores of an older version.
+        lengths: Latency at the sizes that the target names.
     """
 
     scores: tuple[Score, ...]
@@ -285,6 +300,7 @@ class Measurement(Plain):
     batch_dependent: bool = False
     same_function: bool = False
     footprint: Footprint | None = None
+    lengths: tuple[LengthTime, ...] = ()
 
     def ruined(self, max_error: float = MAX_OUTPUT_ERROR, min_agreement: float = MIN_AGREEMENT) -> str:
         """Which output that is not scored differs too much from the original's, in words; "" when none does."""

@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,12 @@ ROUNDS = 25
 GROUP_SIZE = 24
 #: Launches with an uninterrupted run where a counter of energy is too slow for blocks.
 _ENERGY_LAUNCHES = 3
+#: Blocks at each of the lengths that a target names.
+_LENGTH_ROUNDS = 5
 _WORK = "deploykit.measuring.sessions.timing_work"
 _WORDS = {
     "prepare": "starting", "open_session": "loading", "warm_up": "warm-up", "run_block": "timing",
-    "count_energy": "energy",
+    "count_energy": "energy", "run_length": "timing",
 }  # fmt: skip
 
 
@@ -86,6 +88,7 @@ class Series(Plain):
         energy_runs: Inferences over which energy was counted; 0 when it was not.
         energy_from: What counted it.
         no_energy: Why nothing did.
+        lengths_ns: Size of the free dimensions → medians of its blocks; those that did not work are missing.
     """
 
     block_medians_ns: tuple[int, ...] = ()
@@ -104,6 +107,7 @@ class Series(Plain):
     energy_runs: int = 0
     energy_from: str = ""
     no_energy: str = ""
+    lengths_ns: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -298,8 +302,15 @@ class _Launching:
         slow = {k for k, found in loaded.items() if found["slow_meter"]} if self.order.index < _ENERGY_LAUNCHES else ()
         for key, counted in everybody("count_energy", lambda key: {"wanted": key in slow}).items() if slow else ():
             blocks[key][-1] |= counted
+        lengths: dict[str, dict[str, tuple[int, ...]]] = {e.key: {} for e in entries}
+        for length in sorted({n for e in entries for n in e.target.lengths}):
+            for _round in range(_LENGTH_ROUNDS):
+                for key, block in everybody("run_length", lambda _key, length=length: {"length": length}).items():  # type: ignore[misc]
+                    if block["times_ns"]:
+                        lengths[key][str(length)] = (*lengths[key].get(str(length), ()), _median(block["times_ns"]))
         timed = (key for key in blocks if key not in failed)
-        return {k: _series(blocks[k], {**loaded[k], **warm[k]}, self.spent[k]) for k in timed} | failed
+        made = {k: _series(blocks[k], {**loaded[k], **warm[k]}, self.spent[k]) for k in timed}
+        return {k: replace(series, lengths_ns=lengths[k]) for k, series in made.items()} | failed
 
     def _task(self, function: str, entry: Timed, arguments: dict[str, Any]) -> Task:
         log = str(Path(self.order.log_dir) / f"latency-{entry.key}.log")
@@ -310,8 +321,12 @@ class _Launching:
         )  # fmt: skip
 
 
+def _median(times: Sequence[int]) -> int:
+    return sorted(times)[len(times) // 2]
+
+
 def _series(blocks: list[dict[str, Any]], warm: dict[str, Any], seconds: float) -> Series:
-    medians = tuple(sorted(b["times_ns"])[len(b["times_ns"]) // 2] for b in blocks)
+    medians = tuple(_median(b["times_ns"]) for b in blocks)
     return Series(
         medians,
         tuple(t for b in blocks for t in b["times_ns"]),

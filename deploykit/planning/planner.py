@@ -44,7 +44,7 @@ def make(routes: Routes, space: Space) -> Plan:
         space = replace(space, recipes=tuple(Recipe(tuple(_fitted(routes, s) for s in r.steps)) for r in space.recipes))
     for candidate in space.candidates(space.targets or _all_targets(model)):
         target = candidate.target
-        _check_target(target)
+        _check_target(target, model)
         route = routes.find(candidate.recipe, target)
         if isinstance(route, Impossible):
             label = f"{describe(candidate.recipe)} on {RUNTIMES.get(target.runtime).label}"
@@ -124,6 +124,14 @@ def _all_targets(model: Model) -> tuple[Target, ...]:
     return tuple(Target(n) for n in [*native, *(n for n in names if n not in native)])
 
 
-def _check_target(target: Target) -> None:
+def _check_target(target: Target, model: Model) -> None:
     if target.threads < 1 or target.batch_size < 1:
         raise SettingError(f"threads and batch_size must be at least 1, got {target}.")
+    if any(length < 1 for length in target.lengths):
+        raise SettingError(f"lengths must be at least 1, got {', '.join(map(str, target.lengths))}.")
+    if target.lengths and not any(None in (s.shape or (None,))[1:] for s in model.inputs):
+        raise SettingError(
+            f"lengths are for inputs with free dimensions besides the batch; the model takes "
+            f"{'; '.join(map(str, model.inputs))}.",
+            remedy="leave lengths out, or export the model with a free dimension.",
+        )

@@ -48,6 +48,9 @@ def sentences(
         lines += _speed(row, measurement.latency, str(verdict), home)
     if measurement.footprint is not None:
         lines += _footprint(measurement.footprint, price_per_hour)
+    if measurement.lengths:
+        parts = [f"{t.length}: {numbers.amount(t.p50_ms)} ms ({numbers.times(t.speedup)})" for t in measurement.lengths]
+        lines.append(f"By length, {'; '.join(parts)}; speed-ups are against the original model at the same length.")
     for finding in measurement.findings:
         lines += _finding(finding, measurement.latency, known or {})
     lines.append(

@@ -12,7 +12,7 @@ from deploykit.core.contract import Declared
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.core.model import Model
-from deploykit.core.result import Failure, Finding, Footprint, Latency, Measurement, Result
+from deploykit.core.result import Failure, Finding, Footprint, Latency, LengthTime, Measurement, Result
 from deploykit.core.serial import dump
 from deploykit.data.dataset import Dataset
 from deploykit.measuring.environment import here
@@ -146,6 +146,7 @@ class State:
             batch_dependent=scored.batch_dependent,
             same_function=scored.same_function,
             footprint=known.footprint if known else None,
+            lengths=known.lengths if known else (),
         )
         row = replace(row, measurement=measurement, stopped="")
         self._put(replace(row, status="measured", failure=None) if final else row)
@@ -154,22 +155,24 @@ class State:
         self,
         key: str,
         latency: Latency,
-        footprint: Footprint,
+        taken: tuple[Footprint, tuple[LengthTime, ...]],
         seconds: float,
         *,
         final: bool,
         same_as: str = "",
         environment: dict[str, Any] | None = None,
     ) -> None:
-        """Note a candidate's latency and footprint, what it took and the host; the row is measured once it is final."""
+        """Note a candidate's latency and what else it took, and the host; the row is measured once it is final."""
         row = self.row(key)
         self._reach("timed", key)
         assert row.measurement is not None
+        footprint, lengths = taken
         measurement = replace(
             row.measurement,
             latency=latency,
             peak_memory_bytes=round(footprint.memory_bytes.value) if footprint.memory_bytes else None,
             footprint=footprint,
+            lengths=lengths,
             environment=environment or row.measurement.environment,
             seconds={**row.measurement.seconds, "latency": seconds},
         )

@@ -13,7 +13,7 @@ from deploykit.core.errors import CandidateError, from_json
 from deploykit.core.result import Footprint, Latency
 from deploykit.measuring.latency import GROUP_SIZE, Launch, Timed, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
-from deploykit.measuring.sessions.footprints import footprints
+from deploykit.measuring.sessions.footprints import footprints, length_times
 from deploykit.planning.finished import Built
 from deploykit.planning.planned import Planned
 from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
@@ -354,7 +354,7 @@ class TimingStage:
     ) -> None:
         series = [s for launch in launches if (s := launch.series.get(name)) is not None]
         error = next((s.error for s in series if s.error is not None), None)
-        footprint = footprints(launches, [name]).get(name, Footprint())
+        taken = footprints(launches, [name]).get(name, Footprint()), length_times(launches, name)
         for item in same:
             key, first = item.planned.key, same[0].planned.key
             if error is not None:
@@ -363,7 +363,7 @@ class TimingStage:
                 twin = "" if key == first else first
                 where = launches[-1].environment
                 seconds = sum(s.seconds for s in series)
-                self._state.timed(key, found[name], footprint, seconds, final=final, same_as=twin, environment=where)
+                self._state.timed(key, found[name], taken, seconds, final=final, same_as=twin, environment=where)
                 self._state.lost(key, [worker for launch in launches for worker in launch.lost_workers])
             elif final:
                 self._state.failed(

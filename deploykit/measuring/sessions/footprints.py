@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-from deploykit.core.result import Footprint, Interval
+from deploykit.core.result import Footprint, Interval, LengthTime
 from deploykit.measuring.latency import Launch, Series
-from deploykit.measuring.ratios import ratio_interval
+from deploykit.measuring.ratios import BASELINE, ratio_interval
 
 
 def footprints(launches: Sequence[Launch], keys: Iterable[str]) -> dict[str, Footprint]:
@@ -23,6 +24,27 @@ def footprints(launches: Sequence[Launch], keys: Iterable[str]) -> dict[str, Foo
         if series:
             found[key] = _footprint(series)
     return found
+
+
+def length_times(launches: Sequence[Launch], key: str) -> tuple[LengthTime, ...]:
+    """Latency of a series at each size that its target names, against the baseline's at the same size."""
+    found = []
+    for size in sorted({size for launch in launches for size in _sizes(launch, key)}, key=int):
+        medians, ratios = [], []
+        for launch in launches:
+            own, base = (launch.series.get(k, Series()).lengths_ns.get(size, ()) for k in (key, BASELINE))
+            if own:
+                medians.append(statistics.median(own) / 1e6)
+            if own and base:
+                pairs = zip(base, own, strict=False)
+                ratios.append(statistics.median(math.log(theirs / ours) for theirs, ours in pairs))
+        speedup = Interval(1.0, 1.0, 1.0) if key == BASELINE else ratio_interval(ratios) if ratios else None
+        found.append(LengthTime(int(size), ratio_interval([math.log(m) for m in medians]), speedup))
+    return tuple(found)
+
+
+def _sizes(launch: Launch, key: str) -> Iterable[str]:
+    return launch.series.get(key, Series()).lengths_ns
 
 
 def _footprint(series: Sequence[Series]) -> Footprint:

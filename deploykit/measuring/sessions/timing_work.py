@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import time
-from dataclasses import dataclass, field
+import traceback
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ _RUNS_FLOOR = 15
 #: above the cap.
 _LEAD_S = 0.0005
 _LEAD_CAP_S = 0.005
+#: Time of a block at a length that a target names, and different inputs.
+_LENGTH_S = 0.02
+_LENGTH_SAMPLES = 4
 #: A counter of energy that moves no more rarely than this is read around each block; for others there is a run of its
 #: own, of so many steps of theirs.
 _FINE_S = 0.002
@@ -55,6 +59,8 @@ class _Opened:
     lead: int = 0
     done: int = 0
     memory_before: int = 0
+    named: tuple[int, ...] = ()
+    lengths: dict[int, list[list[Any]]] = field(default_factory=dict)
 
 
 _prepared: _Prepared | None = None
@@ -101,7 +107,7 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         )
     inputs = timed_inputs(session, data, fixed or size, _SAMPLES)
     counter = meter(target.device)
-    _opened = _Opened(session, counter, inputs, memory_before=_prepared.memory_before)
+    _opened = _Opened(session, counter, inputs, memory_before=_prepared.memory_before, named=target.lengths)
     gc.disable()
     return {
         "load_ns": load_ns,
@@ -173,6 +179,53 @@ def count_energy(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     while time.perf_counter() < end:
         runs += len(_time_runs(opened, 10))
     return {"energy_uj": opened.meter.between(before, opened.meter.read()), "energy_runs": runs}
+
+
+def run_length(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """One timed block with the free dimensions of the inputs at ``length``, where the target names it.
+
+    Returns:
+        ``times_ns``; empty where the model takes no such inputs, or the file has no free dimension.
+    """
+    opened = _current()
+    length = arguments["length"]
+    if length not in opened.lengths:
+        opened.lengths[length] = _of_length(opened, length)
+    inputs = opened.lengths[length]
+    if not inputs:
+        return {"times_ns": []}
+    sized = replace(opened, inputs=inputs, done=0)
+    try:
+        once = _time_runs(sized, 1)[0] / 1e9  # also what a runtime prepares for a new size
+    except MemoryError:
+        raise
+    except Exception:  # each runtime has its own: the model takes other sizes only, not a fault of the candidate
+        traceback.print_exc()
+        opened.lengths[length] = []
+        return {"times_ns": []}
+    return {"times_ns": _time_runs(sized, max(3, min(20, int(_LENGTH_S / once))))}
+
+
+def _of_length(opened: _Opened, length: int) -> list[list[Any]]:
+    """The timed inputs with every free dimension cut to a size, or filled up to it by repetition."""
+    import numpy as np
+
+    specs = opened.session.inputs
+    free = [
+        tuple(axis for axis, size in enumerate(spec.shape or ()) if size is None and axis != spec.batch_axis)
+        for spec, _ in opened.session.feeding.inputs
+    ]
+    if length not in opened.named or not any(free):
+        return []
+    found = []
+    for arrays in opened.inputs[:_LENGTH_SAMPLES]:
+        sized = list(arrays)
+        for place, axes in zip(range(len(specs)), free, strict=True):
+            for axis in axes:
+                here = np.arange(length) % sized[place].shape[axis]
+                sized[place] = np.ascontiguousarray(np.take(sized[place], here, axis))
+        found.append(sized)
+    return found
 
 
 def timed_inputs(session: Session, data: Dataset, size: int, steps: int) -> list[list[Any]]:

@@ -11,7 +11,8 @@ from deploykit.core.errors import DeploykitError, SettingError
 from deploykit.core.result import Result
 from deploykit.measuring.answers import read_as
 from deploykit.measuring.exportable import Exportable
-from deploykit.reporting.evidence import calibration, class_changes, flips, graph_diff, weights, why
+from deploykit.reporting.evidence import by_length, calibration, class_changes, flips, graph_diff, weights, why
+from deploykit.reporting.evidence.by_length import Lengths
 from deploykit.reporting.evidence.calibration import Calibration
 from deploykit.reporting.evidence.class_changes import ClassChanges
 from deploykit.reporting.evidence.flips import Flips
@@ -127,6 +128,23 @@ class Compared:
             SettingError: ``against`` belongs to a different model or different data.
         """
         return self._compared(calibration.compare, against, split, on_report)
+
+    def lengths(self, split: str = "evaluation") -> Lengths:
+        """Latency and quality by the length of its inputs, where its target names lengths; see ``Target.lengths``.
+
+        Latency at a length is that of inputs cut to it, or filled up to it. Quality is that of the examples of the
+        split whose own length, without padding, lies between the length before and this one.
+
+        Args:
+            split: ``"evaluation"`` or ``"test"``.
+
+        Raises:
+            CandidateError: It was not timed by length.
+        """
+        original, _ = self._other(None)
+        return by_length.by_length(
+            self.report, self.result, lambda: (self.scores(split), original.scores(split)), split
+        )
 
     def changed(self) -> list[str]:
         """What it changes in the answers to the evaluation split, in sentences: flips, classes, calibration.
