@@ -128,10 +128,10 @@ def _check_target(target: Target, model: Model) -> None:
     if target.threads < 1 or target.batch_size < 1:
         raise SettingError(f"threads and batch_size must be at least 1, got {target}.")
     if any(length < 1 for length in target.lengths):
-        raise SettingError(f"lengths must be at least 1, got {', '.join(map(str, target.lengths))}.")
+        raise SettingError(f"Lengths must be at least 1, got {', '.join(map(str, target.lengths))}.")
     if target.lengths and not any(None in (s.shape or (None,))[1:] for s in model.inputs):
         raise SettingError(
-            f"lengths are for inputs with free dimensions besides the batch; the model takes "
+            f"Lengths are for inputs with free dimensions besides the batch; the model takes "
             f"{'; '.join(map(str, model.inputs))}.",
             remedy="leave lengths out, or export the model with a free dimension.",
         )

@@ -153,6 +153,7 @@ def page(report: Swept, goal: Goal, best: Picked | None, draw: Draw) -> str:
             "from it.</p>",
             _table(report, goal, best),
             _footprint(report, goal),
+            _lengths(best),
             _left_out(report),
             _machine(report),
             "</main></body></html>",
@@ -229,6 +230,15 @@ def _table(report: Swept, goal: Goal, best: Picked | None) -> str:
         report.rows, report.metric, relative=report.relative, best=best.key if best else "",
         remarks=_verdicts(report, goal),
     )  # fmt: skip
+
+
+def _lengths(best: Picked | None) -> str:
+    """The choice by the length of its inputs; "" where it was not timed so."""
+    if best is None or not (best.measurement and best.measurement.lengths):
+        return ""
+    found = best.lengths()
+    drawn = pictures(lambda dark: found.chart(dark=dark), orient="bottom")
+    return f"<h2>By length</h2><p>{html.escape(found.summary())}</p>{drawn}"
 
 
 def _footprint(report: Swept, goal: Goal) -> str:
