@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from deploykit.reporting.evidence.by_length import LengthRow, Lengths
     from deploykit.reporting.evidence.calibration import Calibration, CalibrationBin
     from deploykit.reporting.evidence.class_changes import ClassChanges
-    from deploykit.reporting.evidence.flips import Flip, Flips, Guess
+    from deploykit.reporting.evidence.flips import Flip, FlippedBox, Flips, Guess
     from deploykit.reporting.evidence.graph_diff import GraphDiff
     from deploykit.reporting.evidence.sensitivity import Suggestion
     from deploykit.reporting.evidence.sensitivity_rows import Damage, SensitivityRow
@@ -106,6 +106,7 @@ __all__ = [
     "Failure",
     "Finding",
     "Flip",
+    "FlippedBox",
     "Flips",
     "Footprint",
     "GateCheck",
@@ -203,6 +204,7 @@ _HOMES = {
     "Failure": "deploykit.core.result",
     "Finding": "deploykit.core.result",
     "Flip": "deploykit.reporting.evidence.flips",
+    "FlippedBox": "deploykit.reporting.evidence.flips",
     "Flips": "deploykit.reporting.evidence.flips",
     "Footprint": "deploykit.core.result",
     "GateCheck": "deploykit.updating.comparison",

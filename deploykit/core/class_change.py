@@ -15,13 +15,13 @@ class ClassChange(Plain):
     Attributes:
         index: Its index.
         name: Its name; text from outside.
-        examples: How many examples it has.
-        before: Share of them that was answered rightly.
-        after: Share of them that is answered rightly now.
-        change: Paired difference of both shares with its 95 % interval, for this class alone.
-        better: Examples that are right now and were not.
-        worse: Examples that were right and are not now.
-        p_value: McNemar's exact test.
+        examples: How many examples it has; of a detector, how many boxes.
+        before: Share of them that was answered rightly; of a detector, average precision.
+        after: The same now.
+        change: Paired difference of both with its 95 % interval, for this class alone.
+        better: Examples that are right now and were not; of a detector, boxes that are found now and were not.
+        worse: Examples that were right and are not now; the same of boxes.
+        p_value: McNemar's exact test; of a detector, that of the change in average precision.
         sure: Whether the difference stands after Holm's correction over all classes.
     """
 

@@ -13,6 +13,7 @@ from deploykit.core.serial import Plain
 from deploykit.measuring.answers import answers, are_classes
 from deploykit.measuring.statistics import holm, paired_binary
 from deploykit.reporting import numbers
+from deploykit.reporting.evidence import boxes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ def compare(
     """Compare the outputs of two candidates class by class; scores that are not finite are never right.
 
     Args:
-        after: Scored output of the candidate as metrics read it, shape (examples, classes).
+        after: Scored output of the candidate as metrics read it, shape (examples, classes), or detections.
         before: The same of what it is compared with.
         labels: Class indices (examples,); None when there are none.
         names: Class names by index.
@@ -100,6 +101,10 @@ def compare(
     Raises:
         DatasetError: Answers are not classes.
     """
+    if meaning.kind == "boxes":
+        return ClassChanges(
+            tuple(_judged(boxes.compare(after, before, labels, names))), split, labels is not None, against
+        )
     if not are_classes(meaning, before.shape) or (labels is not None and labels.ndim != 1):
         raise DatasetError(
             f"Answers are not classes: outputs have shape {before.shape[1:]}, "
@@ -120,10 +125,14 @@ def compare(
                 index, name, count, float(was.mean()), float(now.mean()), change, better, worse, p_value,
             )
         )  # fmt: skip
+    return ClassChanges(tuple(_judged(rows)), split, labels is not None, against)
+
+
+def _judged(rows: Sequence[ClassChange]) -> list[ClassChange]:
+    """The rows with what stands after Holm's correction, the greatest loss first."""
     sure = holm([r.p_value for r in rows])
     found = [replace(r, sure=s) for r, s in zip(rows, sure, strict=True)]
-    found.sort(key=lambda r: (r.change.value, r.index))
-    return ClassChanges(tuple(found), split, labels is not None, against)
+    return sorted(found, key=lambda r: (r.change.value, r.index))
 
 
 def rows_of(find: Callable[[], ClassChanges]) -> Callable[[], tuple[ClassChange, ...]]:

@@ -11,7 +11,7 @@ from deploykit.core.errors import DeploykitError, SettingError
 from deploykit.core.result import Result
 from deploykit.measuring.answers import read_as
 from deploykit.measuring.exportable import Exportable
-from deploykit.reporting.evidence import by_length, calibration, class_changes, flips, graph_diff, weights, why
+from deploykit.reporting.evidence import boxes, by_length, calibration, class_changes, flips, graph_diff, weights, why
 from deploykit.reporting.evidence.by_length import Lengths
 from deploykit.reporting.evidence.calibration import Calibration
 from deploykit.reporting.evidence.class_changes import ClassChanges
@@ -93,7 +93,8 @@ class Compared:
             CandidateError: Outputs are missing and cannot be made; see `outputs`.
             SettingError: ``against`` belongs to a different model or different data.
         """
-        return self._compared(flips.find, against, split, on_report)
+        find = boxes.find if self.report.contract.scored.kind == "boxes" else flips.find
+        return self._compared(find, against, split, on_report)
 
     def classes(
         self, against: Compared | None = None, *, split: str = "evaluation", on_report: OnReport | None = None

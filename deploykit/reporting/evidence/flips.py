@@ -40,6 +40,22 @@ class Guess(Plain):
 
 
 @dataclass(frozen=True)
+class FlippedBox(Plain):
+    """A box of an example in which a detector finds other boxes.
+
+    Attributes:
+        corners: Left, top, right and bottom as shares of the image.
+        name: Name of its class; text from outside.
+        state: ``"kept"``: both find it; ``"lost"``: only the other candidate does; ``"gained"``: only this one does;
+            ``"missed"``: neither does; ``"new"``: this candidate finds it where there is none.
+    """
+
+    corners: tuple[float, float, float, float]
+    name: str
+    state: Literal["kept", "lost", "gained", "missed", "new"]
+
+
+@dataclass(frozen=True)
 class Flip(Plain):
     """An example with another answer.
 
@@ -53,9 +69,11 @@ class Flip(Plain):
         confidence_before: Confidence of the former in its answer, 0 to 1; None when outputs are numbers.
         confidence_after: Confidence of this candidate in its own answer.
         lost: Confidence in the former answer that is lost, 0 to 1. When outputs are numbers: growth of the error, in
-            units of the label; without labels the mean difference of both outputs.
+            units of the label; without labels the mean difference of both outputs. When they are boxes: boxes that are
+            missed or wrong now and were not, less those that were.
         top_before: The likeliest answers before, at most five, likeliest first.
         top_after: The likeliest answers now.
+        boxes: When outputs are boxes: those of the example.
     """
 
     example: int
@@ -68,6 +86,7 @@ class Flip(Plain):
     lost: float
     top_before: tuple[Guess, ...] = ()
     top_after: tuple[Guess, ...] = ()
+    boxes: tuple[FlippedBox, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +103,7 @@ class Flips(Plain):
         scores: Where confidences come from, in words; "" when outputs are numbers.
         against: What the candidate is compared with, in words.
         derived: Whether confidences are computed from outputs that are not probabilities.
+        boxes: Whether outputs are boxes: rows are the images in which other boxes are lost or wrong.
     """
 
     rows: tuple[Flip, ...]
@@ -94,12 +114,13 @@ class Flips(Plain):
     scores: str = ""
     against: str = "the original model"
     derived: bool = False
+    boxes: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
         """How many rows each group has, groups that can occur only."""
         names = ("now wrong", "now right", "both wrong") if self.labelled else ("changed",)
-        if not self.classes:
+        if not self.classes and not self.boxes:
             names = ("largest error",)
         return {name: sum(r.group == name for r in self.rows) for name in names}
 
@@ -115,10 +136,12 @@ class Flips(Plain):
 
     def summary(self) -> str:
         """The counts in a sentence."""
-        if not self.classes:
+        if not self.classes and not self.boxes:
             what = "whose error grew most" if self.labelled else "whose outputs differ most"
             return f"The {len(self.rows)} example{'s' * (len(self.rows) != 1)} of {self.examples:,} {what}."
         counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
+        if self.boxes:
+            return f"{len(self.rows):,} of {self.examples:,} images get other boxes than from {self.against}: {counts}."
         return f"{len(self.rows):,} of {self.examples:,} answers differ from those of {self.against}: {counts}."
 
     def records(self) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def flips(choice: Choice, found: Flips, group: str, offset: int, count: int) -> 
     buffers: list[bytes] = []
     shown = []
     for row in page:
-        picture = pictures.png(data, row.example, found.split)
+        picture = pictures.png(data, row.example, found.split, boxes=row.boxes)
         shown.append(
             {**_flip(row), "picture": len(buffers) if picture else -1, "width": picture.width if picture else 0,
              "height": picture.height if picture else 0,
@@ -141,9 +141,10 @@ def _top(guesses: tuple[Guess, ...]) -> list[list[Any]]:
     return [[g.name, g.confidence if g.index >= 0 else None] for g in guesses]
 
 
-def sample(choice: Choice, example: int, split: str = "evaluation") -> Reply:
-    """An example enlarged; see ``ISample``."""
-    picture = pictures.png(choice.report.data, example, split, pictures.LARGE)
+def sample(choice: Choice, example: int, split: str = "evaluation", found: Flips | None = None) -> Reply:
+    """An example enlarged, with its boxes where it is one of a detector's flips; see ``ISample``."""
+    boxes = next((row.boxes for row in found.rows if row.example == example), ()) if found is not None else ()
+    picture = pictures.png(choice.report.data, example, split, pictures.LARGE, boxes)
     value = {
         "picture": 0 if picture else -1,
         "width": picture.width if picture else 0,

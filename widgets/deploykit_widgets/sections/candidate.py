@@ -91,7 +91,14 @@ class CandidateSection(Panel):
     def _sample(self, key: str, example: int) -> Later:
         choice = self._choice(key)
         _check_example(choice, example)
-        return Later("sample", lambda: evidence.sample(choice, int(example)))
+        known = ("flips", *evidence.identity(choice), "")
+
+        def work() -> Any:
+            boxed = choice.report.contract.scored.kind == "boxes"
+            found = self._memory.get(known, choice.flips) if boxed else None
+            return evidence.sample(choice, int(example), found=found)
+
+        return Later("sample", work)
 
     def _try(self, key: str, example: int, against: str = "") -> Later:
         choice = self._choice(key)
