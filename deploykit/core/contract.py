@@ -14,7 +14,7 @@ from deploykit.core.detection import Detection
 from deploykit.core.detection import said as said_of_boxes
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import SettingError, unknown_name
-from deploykit.core.serial import Plain
+from deploykit.core.serial import RARE, Plain
 
 #: Kinds of outputs. ``scores``: one per class, the highest is the answer; ``probabilities``: scores that sum to 1;
 #: ``logit`` and ``probability``: one number for two classes, class 1 above 0 and above one half; ``several``:
@@ -243,6 +243,7 @@ class Contract(Plain):
         batch_dependent: Whether an example's answer depends on the others in its batch, for the original model.
         notes: Decisions that may surprise, one sentence each.
         detection: How the outputs of a detector are decoded; None for other models, and until it is known.
+        padding_dependent: Whether a text's answer depends on how far its tokens are filled up, for the original model.
 
     Example:
         >>> contract = dk.examine(model, data).contract
@@ -260,6 +261,7 @@ class Contract(Plain):
     batch_dependent: bool = False
     notes: tuple[str, ...] = ()
     detection: Detection | None = None
+    padding_dependent: bool = field(default=False, metadata={RARE: True})
 
     @property
     def scored(self) -> OutputMeaning:
@@ -307,6 +309,10 @@ class Contract(Plain):
             found.append(("state", "every example starts with fresh state"))
         if self.batch_dependent:
             found.append(("batch", "answers depend on the batch: quality is measured at the target's batch size"))
+        if self.padding_dependent:
+            found.append(("padding", "answers depend on how far texts are padded: give them one length everywhere"))
+        elif self.observed and any(i.how == "tokens" for i in self.inputs):
+            found.append(("padding", "answers do not depend on how far texts are padded"))
         found += [("note", text) for text in (*self.labels.notes, *self.notes)]
         return found
 

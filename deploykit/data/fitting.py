@@ -37,7 +37,7 @@ def fitted(data: Data, model: Model, declared: Declared | None = None) -> Data:
     data = widened(data, [spec.name for spec in model.inputs if spec.name not in fed])
     _check_declared(model, declared)
     data, said = tokenized(data, [spec for spec in model.inputs if spec.name not in fed], model.hub)
-    data, ordered = in_order_of(data, model.classes)
+    data, ordered = in_order_of(data, _classes(model))
     if any(spec.shape is None or len(spec.shape) > 2 for spec in model.outputs):
         data, more_said = aligned(data)
         ordered += more_said
@@ -78,6 +78,12 @@ def fitted(data: Data, model: Model, declared: Declared | None = None) -> Data:
     )
     found, outputs, labels, more = outputs_and_labels(renamed, model, declared, sequences=sequences)
     return replace(found, contract=replace(contract, outputs=outputs, labels=labels, notes=(*notes, *more)))
+
+
+def _classes(model: Model) -> tuple[str, ...]:
+    """Names of the model's classes, if an output has as many: a configuration may be that of another head."""
+    sizes = {None if not spec.shape else spec.shape[-1] for spec in model.outputs}
+    return model.classes if sizes & {None, 1, len(model.classes)} else ()
 
 
 def _check_declared(model: Model, declared: Declared) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DeploykitError
+from deploykit.data.examples import Examples
+from deploykit.data.preprocess import prepared
+from deploykit.data.tokens.tokenizer import Tokenizer
 from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
 EXAMPLES = 16
 #: Largest difference, relative to an output's range, between an example alone and among others: rounding.
 _CLOSE = 3e-5
+#: Tokens by which texts are filled up further.
+_MORE_PADDING = 16
 
 
 def depends_on_batch(session: Session, batch: Mapping[str, NDArray[Any]]) -> bool:
@@ -48,6 +54,47 @@ def depends_on_batch(session: Session, batch: Mapping[str, NDArray[Any]]) -> boo
         for name, value in together.items()
         if value.ndim and len(value) == count
     )
+
+
+def depends_on_padding(session: Session, data: Examples, count: int = EXAMPLES) -> bool:
+    """Whether texts get other answers when their tokens are filled up further, as far as a few can tell.
+
+    Answers for each token are compared where both lengths have one. A model that takes one length alone is fed that
+    length everywhere.
+
+    Args:
+        session: The opened model.
+        data: What it was measured on.
+        count: Texts that are tried.
+    """
+    name, step = next(((n, s) for n, s in data.preprocess.items() if s.tokenizer is not None), ("", None))
+    tokenizer = None if step is None else step.tokenizer
+    split = data.splits["evaluation"]
+    if step is None or tokenizer is None or split.prepared:
+        return False
+    longer = min(tokenizer.length + _MORE_PADDING, tokenizer.max_length)
+    fixed = any(s.shape and s.shape[-1] is not None for s in session.inputs if len(s.shape or ()) == 2)
+    if longer <= tokenizer.length or fixed or session.batch_size:
+        return False
+    raw = split.take(slice(0, min(count, len(split)))).inputs
+    steps = {**data.preprocess, name: replace(step, tokenizer=tokenizer.padded(longer))}
+    fed = prepared(raw, data.preprocess)
+    short, long = session.predict(fed), session.predict(prepared(raw, steps))
+    left = tokenizer.side == "left"
+    for output, value in short.items():
+        other = long[output]
+        if other.shape != value.shape and other.ndim > 1 and other.shape[1] == longer:
+            other = other[:, -value.shape[1] :] if left else other[:, : value.shape[1]]
+        there = _there(value, fed, tokenizer)
+        if other.shape != value.shape or _differ(value[there], other[there]):
+            return True
+    return False
+
+
+def _there(value: NDArray[Any], fed: Mapping[str, NDArray[Any]], tokenizer: Tokenizer) -> Any:
+    """Where an output has tokens and no padding; everywhere for an output of whole texts."""
+    mask = next((fed[name] for name, column in tokenizer.feeds if column == "mask"), None)
+    return slice(None) if mask is None or value.shape[:2] != mask.shape else mask.astype(bool)
 
 
 def _varied(example: NDArray[Any], place: int) -> NDArray[Any]:

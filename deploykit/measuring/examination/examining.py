@@ -21,7 +21,7 @@ from deploykit.data.splits import drawn
 from deploykit.data.texts import fixed_width
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.boxes import finding as boxes
-from deploykit.measuring.dependence import depends_on_batch
+from deploykit.measuring.dependence import depends_on_batch, depends_on_padding
 from deploykit.measuring.examination.running import run
 from deploykit.measuring.examination.suspects import check
 from deploykit.sandbox.task import Report
@@ -79,7 +79,8 @@ def examine(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     again = session.predict(few)
     repeats = same(again, session.predict(few))
     dependent = repeats and (not _same_among_others(session, again, outputs) or depends_on_batch(session, batch))
-    contract = replace(contract, batch_dependent=dependent)
+    padded = repeats and depends_on_padding(session, data, _AGAIN)
+    contract = replace(contract, batch_dependent=dependent, padding_dependent=padded)
     save(Path(arguments["out"]) / REFERENCE, outputs)
     found = check(session, data, contract, outputs, declared)
     session.close()
