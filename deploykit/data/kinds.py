@@ -3,23 +3,74 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+from itertools import islice
 from pathlib import Path
 
 #: Constructors of `deploykit.Dataset` that read a path and need nothing else to be said.
-READERS = ("from_npz", "from_csv", "from_coco", "from_image_folder")
+READERS = (
+    "from_npz", "from_csv", "from_text", "from_parquet", "from_huggingface", "from_coco", "from_image_folder",
+)  # fmt: skip
+_BY_ENDING = {
+    ".csv": "from_csv", ".json": "from_coco", ".parquet": "from_parquet",
+    **dict.fromkeys((".tsv", ".jsonl", ".ndjson", ".txt"), "from_text"),
+}  # fmt: skip
+#: What columns of text are usually called; the first that is there is taken.
+TEXTS = ("text", "sentence", "review", "content", "document", "tokens", "words", "question", "query", "title")
 
 
 def reader_of(path: Path) -> str:
     """Name of the constructor that reads a path.
 
-    A folder with ``.npy`` files is read like an ``.npz`` file, other folders as images by class, ``.csv`` as a table,
-    ``.json`` as boxes in COCO's form, everything else as ``.npz``. Nothing is opened.
+    A folder with ``.npy`` files is read like an ``.npz`` file, one that ``datasets`` has saved as such, folders with
+    ``.parquet`` files, or with ``.txt`` files by class, as tables and texts, and other folders as images by class. A
+    ``.csv`` file is a table of numbers, or of text where a column is called so; a ``.json`` file holds boxes in COCO's
+    form, or a list of texts. Everything else is read as ``.npz``. No more than the first lines of a file are read.
 
     Args:
         path: Of data; it need not exist.
     """
     with contextlib.suppress(OSError):
         if path.is_dir():
-            arrays = any(p.suffix == ".npy" for p in path.iterdir())
-            return "from_npz" if arrays else "from_image_folder"
-    return {".csv": "from_csv", ".json": "from_coco"}.get(path.suffix.lower(), "from_npz")
+            return _reader_of_folder(path)
+        if path.suffix.lower() in (".csv", ".json") and _holds_text(path):
+            return "from_text"
+    return _BY_ENDING.get(path.suffix.lower(), "from_npz")
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether a folder is one of ``datasets``' ``save_to_disk``."""
+    return (path / "dataset_dict.json").is_file() or (
+        (path / "dataset_info.json").is_file() and (path / "state.json").is_file()
+    )
+
+
+def _reader_of_folder(path: Path) -> str:
+    if is_saved_dataset(path):
+        return "from_huggingface"
+    endings = {p.suffix for p in path.iterdir()}
+    if endings & {".npy", ".parquet"}:
+        return "from_npz" if ".npy" in endings else "from_parquet"
+    texts = any(path.glob("*/*.txt")) or any(path.glob("*/*/*.txt"))
+    return "from_text" if texts else "from_image_folder"
+
+
+def _holds_text(path: Path) -> bool:
+    """Whether a ``.json`` file begins a list, or a ``.csv`` file has words in a column that is called like text."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            if path.suffix.lower() == ".json":
+                return file.read(64).lstrip().startswith("[")
+            rows = list(islice(csv.reader(file), 2))
+    except (ValueError, csv.Error):
+        return False  # reading it says why
+    cells = [cell for name, cell in zip(*rows, strict=False) if name.strip().lower() in TEXTS] if len(rows) > 1 else []
+    return any(not _is_number(cell) for cell in cells)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

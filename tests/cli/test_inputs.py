@@ -8,6 +8,7 @@ from PIL import Image
 
 from deploykit.cli._shared import inputs
 from deploykit.core.errors import DatasetError, SettingError
+from deploykit.testing import bert
 
 X, Y = np.zeros((60, 4), np.uint8), np.arange(60) % 3
 
@@ -85,10 +86,10 @@ def test_a_folder_of_images(tmp_path):
 @pytest.mark.parametrize(
     ("file", "flag", "message"),
     [
-        ("d.npz", "--label", r"--label applies to \.csv files, not to .*d\.npz"),
+        ("d.npz", "--label", r"--label applies to \.csv files and other tables, not to .*d\.npz"),
         ("d.csv", "--x-key", r"--x-key applies to \.npz files, not to .*d\.csv"),
         ("d.csv", "--y-key", r"--y-key applies to \.npz files"),
-        ("d.npz", "--drop", r"--drop applies to \.csv files"),
+        ("d.npz", "--drop", r"--drop applies to \.csv and Parquet files"),
     ],
 )
 def test_flags_of_another_kind_of_data_are_wrong_usage(tmp_path, file, flag, message):
@@ -99,12 +100,12 @@ def test_flags_of_another_kind_of_data_are_wrong_usage(tmp_path, file, flag, mes
 def test_they_are_status_2(cli, desk, data_flags):
     status, _, err = cli("plan", desk / "net.onnx", *data_flags, "--label", "kind")
     assert status == 2
-    assert "--label applies to .csv files" in err
+    assert "--label applies to .csv files and other tables" in err
 
 
 def test_data_of_another_kind(tmp_path):
     (tmp_path / "d.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DatasetError, match=r"d\.parquet is not an \.npz file"):
+    with pytest.raises(DatasetError, match=r"d\.parquet is not a Parquet file"):
         data("--data", tmp_path / "d.parquet")
 
 
@@ -115,3 +116,17 @@ def test_spaces_by_name_and_by_file(desk, tmp_path):
         inputs.space(parsed("--data", "d", "--space", "quik"))
     with pytest.raises(SettingError, match=r"Cannot read the space '.*none\.json'"):
         inputs.space(parsed("--data", "d", "--space", tmp_path / "none.json"))
+
+
+def test_text_with_a_tokenizer(tmp_path):
+    folder = bert.write_folder(tmp_path / "tiny-bert")
+    rows = "\n".join(f'"a film, number {i}",{i % 2},{i}' for i in range(60))
+    (tmp_path / "d.csv").write_text(f"what,kind,id\n{rows}\n")
+    flags = ("--data", tmp_path / "d.csv", "--text", "what", "--label", "kind")
+    found = data(*flags, "--tokenizer", folder, "--max-length", 6)
+    assert found.inputs == ("text",)
+    assert found.batch("evaluation", slice(0, 2))["input_ids"].shape == (2, 6)
+    assert sorted(set(found.labels().tolist())) == [0, 1]
+    assert data(*flags).preprocess["text"].tokenizer is None
+    with pytest.raises(argparse.ArgumentTypeError, match="--max-length applies only with --tokenizer"):
+        data(*flags, "--max-length", 6)

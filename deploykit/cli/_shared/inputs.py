@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from deploykit.core.space import Space
     from deploykit.data.dataset import Dataset
 
-#: Which flags belong to which kind of data.
+#: Which flags belong to which kinds of data: constructors of `Dataset`, and the files in words.
+_TABLES = ("from_csv", "from_text", "from_parquet", "from_huggingface")
+_NPZ, _COCO = (("from_npz",), ".npz files"), (("from_coco",), ".json files")
 _ONLY = {
-    "x_key": "from_npz", "y_key": "from_npz", "label": "from_csv", "drop": "from_csv", "images": "from_coco",
-    "fit": "from_coco", "test_data": "from_coco", "test_images": "from_coco",
+    "x_key": _NPZ, "y_key": _NPZ, "images": _COCO, "fit": _COCO, "test_data": _COCO, "test_images": _COCO,
+    "label": (_TABLES, ".csv files and other tables"), "text": (_TABLES, ".csv files and other tables"),
+    "drop": (("from_csv", "from_parquet", "from_huggingface"), ".csv and Parquet files"),
 }  # fmt: skip
-#: Endings of files by their reader, for messages.
-_ENDINGS = {"from_npz": "npz", "from_csv": "csv", "from_coco": "json"}
+#: Constructors that say how far they are.
+_SAYING = ("from_csv", "from_image_folder")
 #: Reading that takes longer than this says how far it is, so often.
 _SAY_S = 5.0
 #: Flags that are settings of `Preprocess`.
@@ -71,8 +74,9 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesi
         "--data",
         metavar="DATA",
         required=required,
-        help=".npz with x and y, x_train y_train x_test y_test, an array per input, a folder of such .npy files; .csv; "
-        "an image folder per class; or a .json with boxes in COCO's form",
+        help=".npz with x and y, x_train y_train x_test y_test, an array per input, a folder of such .npy files; .csv, "
+        ".jsonl, .parquet or text, a row per example; a folder per class of images or texts; a folder of Hugging Face "
+        "datasets; or a .json with boxes in COCO's form",
     )
     group.add_argument("--images", metavar="FOLDER", help="images of the .json (default: the folder it is in)")
     group.add_argument(
@@ -84,8 +88,15 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesi
         "--x-key", metavar="NAME[,…]", help="array in the .npz that holds the examples, or one per input"
     )
     group.add_argument("--y-key", metavar="NAME", help="array in the .npz that holds the labels; '' if there are none")
-    group.add_argument("--label", metavar="COLUMN", help="column in the .csv that holds the labels")
-    group.add_argument("--drop", metavar="A,B,…", type=_words, help="columns in the .csv to ignore")
+    group.add_argument("--label", metavar="COLUMN", help="column of a table that holds the labels")
+    group.add_argument(
+        "--text", metavar="COLUMN[,…]", type=_words, help="column of a table that holds text, or two of pairs of texts"
+    )
+    group.add_argument(
+        "--tokenizer", metavar="PATH", help="tokenizer.json, or its folder, if it is not in the model's own"
+    )
+    group.add_argument("--max-length", metavar="N", type=int, help="with --tokenizer: most tokens of a text")
+    group.add_argument("--drop", metavar="A,B,…", type=_words, help="columns of a .csv or Parquet file to ignore")
     group.add_argument(
         "--classes", metavar="A,B,…", type=_words, default=(), help="class names, in order of class number"
     )
@@ -155,16 +166,15 @@ def data(options: argparse.Namespace) -> Dataset:
     """The data that were named."""
     path = Path(options.data)
     reader = reader_of(path)
-    for flag, owner in _ONLY.items():
-        if getattr(options, flag) is not None and reader != owner:
-            name = f"--{flag.replace('_', '-')}"
-            raise argparse.ArgumentTypeError(f"{name} applies to .{_ENDINGS[owner]} files, not to {path}.")
-    preprocess = dk.Preprocess(**{name: getattr(options, name) for name in _PREPROCESS})
+    for flag, (readers, files) in _ONLY.items():
+        if getattr(options, flag) is not None and reader not in readers:
+            raise argparse.ArgumentTypeError(f"--{flag.replace('_', '-')} applies to {files}, not to {path}.")
+    if reader == "from_csv" and options.text is not None:
+        reader = "from_text"
+    preprocess = dk.Preprocess(**{name: getattr(options, name) for name in _PREPROCESS}, tokenizer=_tokenizer(options))
     common: dict[str, Any] = {"preprocess": preprocess, "seed": options.seed or 0}
     if options.classes:
         common["classes"] = options.classes
-    if reader == "from_csv":
-        return dk.Dataset.from_csv(path, label=options.label, drop=options.drop or (), progress=_Reading(), **common)
     if reader == "from_coco":
         fit = options.fit or FITS[0]
         if fit == "letterbox":  # what is served comes in the model's size: resizing it would stretch it
@@ -173,9 +183,29 @@ def data(options: argparse.Namespace) -> Dataset:
             path, options.images, size=preprocess.resize, fit=fit, test=options.test_data,
             test_images=options.test_images, **common,
         )  # fmt: skip
-    if reader == "from_image_folder":
-        return dk.Dataset.from_image_folder(path, size=preprocess.resize, progress=_Reading(), **common)
-    return dk.Dataset.from_npz(path, x_key=options.x_key, y_key=options.y_key, **common)
+    if reader in _TABLES:
+        common["label"] = options.label
+    if reader in _TABLES and reader != "from_csv":
+        common["text"] = options.text
+    if reader in _ONLY["drop"][0]:
+        common["drop"] = options.drop or ()
+    if reader in ("from_image_folder", "from_huggingface"):
+        common["size"] = preprocess.resize
+    if reader == "from_npz":
+        common |= {"x_key": options.x_key, "y_key": options.y_key}
+    if reader in _SAYING:
+        common["progress"] = _Reading()
+    found: Dataset = getattr(dk.Dataset, reader)(path, **common)
+    return found
+
+
+def _tokenizer(options: argparse.Namespace) -> dk.Tokenizer | None:
+    """The tokenizer that was named."""
+    if options.tokenizer is None:
+        if options.max_length is not None:
+            raise argparse.ArgumentTypeError("--max-length applies only with --tokenizer.")
+        return None
+    return dk.Tokenizer.open(options.tokenizer, max_length=options.max_length)
 
 
 def model_and_data(options: argparse.Namespace) -> tuple[Model, Dataset]:

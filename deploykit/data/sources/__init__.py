@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploykit.data.sources._arrow import read_parquet, read_saved_dataset
 from deploykit.data.sources._coco import read_coco
 from deploykit.data.sources._csv import read_csv
 from deploykit.data.sources._images import read_image_folder
@@ -9,4 +10,7 @@ from deploykit.data.sources._npz import read_npz
 from deploykit.data.sources._text_files import read_texts
 from deploykit.data.sources._tf import read_tf
 
-__all__ = ["read_coco", "read_csv", "read_image_folder", "read_npz", "read_texts", "read_tf"]
+__all__ = [
+    "read_coco", "read_csv", "read_image_folder", "read_npz", "read_parquet", "read_saved_dataset", "read_texts",
+    "read_tf",
+]  # fmt: skip

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
+from deploykit.data.kinds import TEXTS
 from deploykit.data.reading import Found, Origin
+from deploykit.data.sources._features import images, numbers
 from deploykit.data.sources._paths import shown
 from deploykit.data.sources._tags import multi_hot, spoken, tagged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: What columns of text, and of labels, are usually called; the first that is there is taken.
-_TEXTS = ("text", "sentence", "review", "content", "document", "tokens", "words", "question", "query", "title")
+#: What columns of pairs of texts, and of labels, are usually called; the first that is there is taken.
 _PAIRS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("text_a", "text_b"), ("question1", "question2"))
 _LABELS = ("label", "labels", "target", "class", "y", "ner_tags", "tags", "sentiment", "stars", "category")
 
@@ -160,6 +161,66 @@ def texts_of(table: Table, text: str | Sequence[str] | None, label: str | None, 
     return Rows(x, y, found, of, labels, (*table.left_out, *left_out), tuple(notes))
 
 
+def examples_of(
+    table: Table, text: str | Sequence[str] | None, label: str | None, drop: Sequence[str] = (),
+    classes: Sequence[str] = (), size: tuple[int, int] | None = None,
+) -> tuple[Rows, tuple[int, int] | None]:  # fmt: skip
+    """Texts, images or numbers and their labels, whichever a table holds, and the size of the images.
+
+    Args:
+        table: The table.
+        text: As for `texts_of`; named or found, the other columns are not used.
+        label: As for `texts_of`.
+        drop: Columns that are not used.
+        classes: Class names by index.
+        size: (height, width) of images; None: the most frequent.
+
+    Raises:
+        DatasetError: A column is missing or nested, or it is not clear what the examples are.
+    """
+    import numpy as np
+
+    names = [drop] if isinstance(drop, str) else list(drop)
+    for name in names:
+        if name not in table.columns:
+            raise DatasetError(
+                f"{table.source} has no column {name!r}; it has {shown(table.columns, 20)}.",
+                remedy="correct drop= (--drop).",
+            )
+    kept = Table(
+        table.source, table.kind, {n: c for n, c in table.columns.items() if n not in names}, table.row, table.first,
+        (*table.left_out, *(f"column {n}: named in drop=" for n in names)),
+    )  # fmt: skip
+    target = _label_column(kept, label, () if text is None else [text] if isinstance(text, str) else text)
+    kinds = {n: c.kind for n, c in kept.columns.items() if n != target}
+    pictures = [n for n, kind in kinds.items() if kind == "image"]
+    if text is not None or (not pictures and any(kind in ("text", "words") for kind in kinds.values())):
+        return texts_of(kept, text, label, classes), size
+    labels = None if target is None else kept.column(target, "label")
+    y = None if labels is None else list(labels.values)
+    if y is not None and any(v is None for v in y):
+        raise DatasetError(f"{table.source}: column {target!r} has empty cells.", remedy="drop or fill those rows.")
+    found = tuple(classes) or (labels.names if labels is not None else ())
+    if pictures:
+        if len(pictures) > 1:
+            raise DatasetError(
+                f"{table.source} has the images {shown(pictures)}.", remedy="leave all but one out with drop=."
+            )
+        x, size, notes = images(table.source, pictures[0], kept.columns[pictures[0]].values, size)
+        used = pictures
+    else:
+        used = list(kinds)
+        if not used:
+            raise DatasetError(f"{table.source} has no column beside its labels.", remedy="add the features.")
+        x = numbers(table.source, [(n, kept.column(n, "drop").values, kinds[n]) for n in used])
+        notes = []
+    left_out = (*kept.left_out, *(f"column {n}" for n in kinds if n not in used))
+    of = f"column{'s' if len(used) > 1 else ''} {shown(used, 6)}"
+    return Rows(
+        x, None if y is None else np.asarray(y), found, of, f"column {target}" if target else "", left_out, tuple(notes)
+    ), size
+
+
 def objects(texts: Sequence[Any]) -> NDArray[Any]:
     """Texts of any length, or pairs of them, as an array: NumPy's own text would make all as wide as the longest."""
     import numpy as np
@@ -170,9 +231,10 @@ def objects(texts: Sequence[Any]) -> NDArray[Any]:
     return found
 
 
-def found_in(parts: Mapping[str, Rows], source: str, kind: str, name: str = "text") -> Found:
+def found_in(parts: Mapping[str, Rows], source: str, kind: str) -> Found:
     """What is read of one part (``"x"``), or of two (``"x"`` and ``"x_test"``)."""
     first = parts["x"]
+    name = "text" if first.x.dtype.kind == "O" else "input"
     arguments: dict[str, Any] = {}
     for key, rows in parts.items():
         arguments |= {key: {name: rows.x}, key.replace("x", "y", 1): rows.y}
@@ -208,7 +270,7 @@ def _text_columns(table: Table, text: str | Sequence[str] | None, label: str | N
             )
         return names
     lower = {name.lower(): name for name in table.columns}
-    for name in _TEXTS:
+    for name in TEXTS:
         if name in lower and table.columns[lower[name]].kind in ("text", "words"):
             return [lower[name]]
     for first, second in _PAIRS:
