@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SIZE = 32
 #: Classes of clothes that scenes show, by their numbers in the data, and their names.
 SHOWN = {1: "trouser", 5: "sandal", 8: "bag", 6: "shirt"}
+#: Cells of a side in which the detector looks.
+CELLS = 8
 _MOST_ITEMS = 3
 _TRAINED, _JUDGED = 2000, 400
 
@@ -130,7 +132,8 @@ def make(arguments: dict[str, Any], report: Any) -> dict[str, Any]:
     images, labels = parts["train"]
     model.compile(keras.optimizers.Adam(3e-3), kind.loss)
     fed = images.reshape(len(images), *kind.shape).astype(np.float32) / 255
-    model.fit(fed, labels, batch_size=64, epochs=kind.epochs, verbose=0)
+    wanted = kind.targets(labels) if kind.targets else labels
+    model.fit(fed, wanted, batch_size=64, epochs=kind.epochs, verbose=0)
     if kind.kept:  # what is learned for is not what is served
         model = keras.Model(model.inputs, model.get_layer(kind.kept).output, name=model.name)
     model.save(arguments["model"])
@@ -155,6 +158,7 @@ class Kind(NamedTuple):
         epochs: How long.
         kept: Layer whose answer is served; "" for the last one.
         declared: See `Made`.
+        targets: What the network learns for labels, where it is not these.
     """
 
     metric: str
@@ -166,6 +170,7 @@ class Kind(NamedTuple):
     epochs: int = 4
     kept: str = ""
     declared: tuple[tuple[str, Any], ...] = ()
+    targets: Callable[[NDArray[Any]], Any] | None = None
 
 
 def _encoder(channels: tuple[int, ...] = (8, 16)) -> tuple[Any, list[Any]]:
@@ -195,6 +200,56 @@ def _segmenter() -> Any:
         x = layers.Concatenate()([layers.UpSampling2D()(x), skip])
         x = layers.Conv2D(skip.shape[-1], 3, padding="same", activation="relu")(x)
     return keras.Model(image, layers.Conv2D(len(SHOWN) + 1, 1, name="pixels")(x), name="segmenter")
+
+
+def _detector() -> Any:
+    """For the item whose center a cell holds: its box in shares of the image, (CELLS², 4), and scores of classes."""
+    import keras
+    import numpy as np
+
+    layers = keras.layers
+    image, seen = _encoder((16, 32))
+    x = layers.Conv2D(64, 3, padding="same", activation="relu")(seen[-1])
+    scores = layers.Conv2D(len(SHOWN), 1, activation="sigmoid", bias_initializer=keras.initializers.Constant(-4))(x)
+    corners = layers.Flatten()(layers.Conv2D(4, 1, kernel_initializer="zeros")(x))
+    middle = (np.stack(np.meshgrid(np.arange(CELLS), np.arange(CELLS)), axis=-1).reshape(-1, 2) + 0.5) / CELLS
+    place = layers.Dense(4 * CELLS**2, "linear", name="place")
+    boxes = layers.Reshape((CELLS**2, 4), name="boxes")(place(corners))
+    place.set_weights([np.eye(4 * CELLS**2), np.hstack([middle, middle]).ravel()])
+    scores = layers.Reshape((CELLS**2, len(SHOWN)), name="scores")(scores)
+    return keras.Model(image, {"boxes": boxes, "scores": scores}, name="detector")
+
+
+def _cells(labels: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """What each cell is to say: the box and whether there is one, shape (scenes, CELLS², 5), and the class."""
+    import numpy as np
+
+    boxes = np.zeros((len(labels), CELLS**2, 5), np.float32)
+    scores = np.zeros((len(labels), CELLS**2, len(SHOWN)), np.float32)
+    scene, row = np.nonzero(labels[..., 4] >= 0)
+    found = labels[scene, row]
+    column, line = ((found[:, axis] + found[:, axis + 2]) / 2 * CELLS for axis in (0, 1))
+    cell = line.astype(int) * CELLS + column.astype(int)
+    boxes[scene, cell, :4], boxes[scene, cell, 4] = found[:, :4], 1
+    scores[scene, cell, found[:, 4].astype(int)] = 1
+    return {"boxes": boxes, "scores": scores}
+
+
+def _near(wanted: Any, found: Any) -> Any:
+    """Mean distance of the corners, of cells with a box."""
+    import keras
+
+    off = keras.ops.sum(keras.ops.abs(wanted[..., :4] - found), axis=-1) * wanted[..., 4]
+    return 20 * keras.ops.sum(off) / (keras.ops.sum(wanted[..., 4]) + 1)
+
+
+def _found(wanted: Any, found: Any) -> Any:
+    """Cross-entropy of classes in cells, in which what is there counts as much as what is not."""
+    import keras
+
+    each = keras.ops.maximum(found, 1e-6), keras.ops.maximum(1 - found, 1e-6)
+    some = -(8 * wanted * keras.ops.log(each[0]) + (1 - wanted) * keras.ops.log(each[1]))
+    return 10 * keras.ops.mean(some)
 
 
 def _headed(units: int, activation: str | None, name: str) -> Callable[[], Any]:
@@ -229,6 +284,17 @@ def _embedder() -> Any:
 def _masks(images: NDArray[Any], labels: NDArray[Any], count: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
     made = scenes(images, labels, count, seed)
     return made.images, made.masks
+
+
+def _boxed(images: NDArray[Any], labels: NDArray[Any], count: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What is where: rows of left, top, right and bottom in shares of the scene, the class, and 0 for no crowd."""
+    import numpy as np
+
+    from deploykit.data.boxes import padded
+
+    made = scenes(images, labels, count, seed)
+    rows = [np.column_stack([one[:, :4] / SIZE, one[:, 4:], np.zeros((len(one), 1))]) for one in made.boxes]
+    return made.images, padded([row.astype(np.float32) for row in rows])
 
 
 def _shown(images: NDArray[Any], labels: NDArray[Any], count: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -277,6 +343,15 @@ _NAMES = tuple(SHOWN.values())
 #: Task → how its network is made.
 TASKS: dict[str, Kind] = {
     "segmentation": Kind("mean_iou", _masks, _segmenter, _pixels, epochs=8, classes=("background", *_NAMES)),
+    "detection": Kind(
+        "mean_average_precision_50",
+        _boxed,
+        _detector,
+        {"boxes": _near, "scores": _found},
+        classes=_NAMES,
+        epochs=15,
+        targets=_cells,
+    ),
     "several labels": Kind(
         "macro_f1", _shown, _headed(len(SHOWN), "sigmoid", "shown"), "binary_crossentropy", classes=_NAMES, epochs=6
     ),
