@@ -1,6 +1,7 @@
 """Model, data and space as they are named on the command line."""
 
 import argparse
+import json
 
 import numpy as np
 import pytest
@@ -101,6 +102,28 @@ def test_they_are_status_2(cli, desk, data_flags):
     status, _, err = cli("plan", desk / "net.onnx", *data_flags, "--label", "kind")
     assert status == 2
     assert "--label applies to .csv files and other tables" in err
+
+
+def test_images_with_boxes(tmp_path):
+    images, annotations = [], []
+    (tmp_path / "pictures").mkdir()
+    for i in range(40):
+        Image.new("RGB", (16, 8), (5 * i, 0, 0)).save(tmp_path / "pictures" / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png"})
+        annotations.append({"image_id": i, "category_id": 4, "bbox": [0, 0, 8, 8]})
+    found = {"images": images, "annotations": annotations, "categories": [{"id": 4, "name": "bus"}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(found))
+    flags = ("--data", tmp_path / "boxes.json", "--images", tmp_path / "pictures", "--resize", "32,32")
+    boxed = data(*flags)
+    assert boxed.classes == ("bus",)
+    np.testing.assert_allclose(boxed.labels()[0, 0], [0, 0.25, 0.5, 0.75, 0, 0])
+    assert boxed.preprocess["input"].resize is None  # what is served comes with its bars
+    stretched = data(*flags, "--fit", "stretch")
+    np.testing.assert_allclose(stretched.labels()[0, 0], [0, 0, 0.5, 1, 0, 0])
+    assert stretched.preprocess["input"].resize == (32, 32)
+    np.savez(tmp_path / "d.npz", x=X, y=Y)
+    with pytest.raises(argparse.ArgumentTypeError, match="--fit applies to"):
+        data("--data", tmp_path / "d.npz", "--fit", "stretch")
 
 
 def test_data_of_another_kind(tmp_path):
