@@ -19,10 +19,13 @@ from deploykit.core.serial import RARE, Plain
 #: Kinds of outputs. ``scores``: one per class, the highest is the answer; ``probabilities``: scores that sum to 1;
 #: ``logit`` and ``probability``: one number for two classes, class 1 above 0 and above one half; ``several``:
 #: a probability for each of several labels; ``classes``: class numbers (or names, where the output is text);
-#: ``values``: real numbers; ``embedding``: a vector whose direction counts; ``boxes``: what a detector finds.
-Kind = Literal["scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding", "boxes"]
+#: ``values``: real numbers; ``embedding``: a vector whose direction counts; ``boxes``: what a detector finds;
+#: ``text``: text, or what scores of a vocabulary (the class names) at each step, or token numbers, decode to.
+Kind = Literal[
+    "scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding", "boxes", "text",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = (
-    "scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding", "boxes",
+    "scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding", "boxes", "text",
 )  # fmt: skip
 #: Where the classes of scores for each position are, when the shape leaves two ways: axis after the batch's has moved
 #: to the front. The kind is found out as without them.
@@ -30,7 +33,7 @@ AXES: dict[str, int] = {"channels_first": 1, "channels_last": -1}
 #: Kinds whose answer is a class.
 CLASSES: frozenset[str] = frozenset({"scores", "probabilities", "logit", "probability", "classes"})
 #: How labels are given, or that there are none.
-Labels = Literal["classes", "several", "positions", "values", "boxes", "none"]
+Labels = Literal["classes", "several", "positions", "values", "boxes", "text", "none"]
 
 #: Largest error of an output that is not scored, relative to its spread, and smallest agreement of its answers.
 MAX_OUTPUT_ERROR = 0.1
@@ -187,6 +190,7 @@ class OutputMeaning(Plain):
             "logit": "one logit: class 1 above 0", "probability": "one probability: class 1 above 0.5",
             "several": "probabilities of several labels", "classes": "class numbers", "embedding": "an embedding",
             "boxes": "boxes",
+            "text": "text",
         }[self.kind]  # fmt: skip
         words = "class names" if self.kind == "classes" and self.dtype == "string" else words
         role = {
@@ -206,7 +210,7 @@ class LabelMeaning(Plain):
     Attributes:
         kind: What they are.
         classes: How many classes the labels hold, 0 when they are not classes.
-        named: Class names by index, empty when unknown.
+        named: Class names by index, empty when unknown; the vocabulary of an output that is decoded to text.
         how: How they were given: ``"class numbers"``, ``"class names"``, ``"one-hot"``, …
         notes: What is odd about them: gaps, classes the model lacks.
     """
@@ -224,6 +228,7 @@ class LabelMeaning(Plain):
             "classes": f"one of {self.classes} classes per example", "several": "several labels per example",
             "positions": f"one of {self.classes} classes per position", "values": "real values",
             "boxes": f"boxes of {self.classes} classes",
+            "text": "one text per example",
         }[self.kind]  # fmt: skip
         return f"{words}{f', given as {self.how}' if self.how else ''}"
 

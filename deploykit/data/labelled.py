@@ -47,6 +47,7 @@ def ways_to_read(
     sequences: bool,
     axis: int = 0,
     values: bool = False,
+    embedding: bool = False,
 ) -> Read | str:
     """How the labels are read for an output; why they do not fit as text.
 
@@ -57,6 +58,7 @@ def ways_to_read(
         sequences: Whether examples are sequences of steps.
         axis: The axis of classes (1 or -1) of scores for each position, 0 when it is not said.
         values: Whether the output is said to hold real values.
+        embedding: Whether it is said to be an embedding, which has no column for each class.
     """
     given = {name: part for name, part in labels.items() if part is not None and len(part)}
     if not given:
@@ -67,17 +69,29 @@ def ways_to_read(
     if shape is not None and sequences:
         shape = (None, *shape)
     first = next(iter(given.values()))
+    if first.dtype.kind == "U":
+        return _texts(spec, shape)
     whole = all(_is_whole(part) for part in given.values())
     rest: Shape = first.shape[1:]
     if shape is None:
         return _unknown_shape(given, whole)
     if len(rest) > 0 and rest[-1] == 1 and len(shape) == len(rest) and shape[-1] not in (None, 1):
         rest, given = rest[:-1], {name: changed(part, lambda rows: rows[..., 0]) for name, part in given.items()}
+    if embedding and not rest and whole:
+        return _classes(given, None)
     if not rest:
         return _one_each(given, spec, shape, whole=whole)
     if not values and _are_shares(given, spec, shape, rest):
         return _shares(given, shape[0])
     return _many_each(given, spec, shape, rest, whole=whole, axis=axis)
+
+
+def _texts(spec: TensorSpec, shape: Shape | None) -> Read | str:
+    """Texts: for an output that is text, or one that a vocabulary decodes to text."""
+    single = shape is None or (shape in ((), (1,)) if spec.dtype == "string" else len(shape) == 1 + is_real(spec))
+    if single:
+        return Read(LabelMeaning("text"))
+    return f"it returns {_show(shape or ())} per example, which is not a text, nor scores of a vocabulary at each step"
 
 
 def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *, whole: bool) -> Read | str:
@@ -292,9 +306,19 @@ def named(labels: LabelMeaning, data: Examples, spec: TensorSpec, model: Model) 
     """
     if labels.kind == "boxes":
         return replace(labels, named=data.classes, classes=max(labels.classes, len(data.classes)))
-    if labels.kind not in ("classes", "positions", "none") or not data.classes:
+    if labels.kind not in ("classes", "positions", "text", "none") or not data.classes:
         return labels
     named = data.classes
+    if labels.kind == "text":
+        shape = replace(spec, batch_axis=batch_axis_of(spec, model)).example_shape
+        if spec.dtype == "string":
+            return labels
+        if shape and is_real(spec) and shape[-1] not in (None, len(named)):
+            raise DatasetError(
+                f"{len(named)} tokens are given as classes, output {spec.name!r} has {shape[-1]} scores at each step.",
+                remedy="give one token for each score, in their order, the blank included: classes=[…] (--classes).",
+            )
+        return replace(labels, named=named)
     shape = replace(spec, batch_axis=batch_axis_of(spec, model)).example_shape
     wanted = labels.classes if shape and is_real(spec) else 0
     if labels.kind == "none" and shape and len(shape) == 1 and is_real(spec) and shape[0] != 1:

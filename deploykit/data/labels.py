@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.core.mapped import blocks, each, extremes, is_large
+from deploykit.core.vocabulary import is_vocabulary, spells
 from deploykit.data.rows import Rows
 from deploykit.data.splits import MOST_SORTED
 
@@ -27,8 +28,8 @@ class Labels:
     """Labels in the form in which they are used.
 
     Attributes:
-        values: Class indices (int64) (batch,); class indices of positions or several 0/1 labels, int64 (batch, …); or
-            real numbers (batch, …).
+        values: Class indices (int64) (batch,); class indices of positions or several 0/1 labels, int64 (batch, …);
+            real numbers (batch, …); or texts (batch,) that are spelled with the class names.
         classes: Class names by index; empty when there are none.
         notes: What they were taken for, in sentences, where that is not evident.
     """
@@ -221,6 +222,10 @@ def _named(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
     text = [str(n) for n in found]
     names = classes or tuple(text)
     unknown = sorted(set(text) - set(names))
+    if unknown and labels.ndim == 1 and is_vocabulary(names) and spells(names, text):
+        note = f"{name}: texts, spelled with the {len(names)} tokens of classes="
+        empty = sum(not t.strip() for t in labels.tolist())
+        return Labels(labels, names, (f"{note}{f'; {empty} of them are empty' if empty else ''}.",))
     if unknown:
         raise DatasetError(
             f"{name} holds labels that are not in classes: {', '.join(unknown[:_MOST_SHOWN])}.",

@@ -14,6 +14,7 @@ from deploykit.core.contract import Contract, Declared, Kind, LabelMeaning, Outp
 from deploykit.core.errors import DatasetError, unknown_name
 from deploykit.core.model import batch_axis_of
 from deploykit.core.serial import Plain
+from deploykit.core.vocabulary import blank_of
 from deploykit.data.boxes import are_boxes
 from deploykit.data.examples import Data
 from deploykit.data.labelled import Read, Shape, is_real, named, ways_to_read
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Parts of names that say an output is a vector to be compared, not scores.
 EMBEDDINGS = ("embed", "feature", "pool", "hidden", "encod", "vector", "latent")
+#: So many labels at least are looked at before they are taken for texts unsaid.
+_FEWEST_TEXTS = 10
 #: Why an output is taken as scores when nothing says so.
 _GUESSED = "one number for each of several columns, read as classes"
 
@@ -73,6 +76,7 @@ def outputs_and_labels(
             remedy="score an output with at least one value per example.",
         )
     free = [s for s in free if s.name not in whole] or free
+    data, spoken = _as_texts(data, declared, free)
     labels = {name: split.labels for name, split in data.splits.items()}
     said = declared.kind == "values"  # then the operator does not decide what the labels are
     ways = {
@@ -83,6 +87,7 @@ def outputs_and_labels(
             sequences=sequences,
             axis=declared.class_axis,
             values=said,
+            embedding=declared.kind == "embedding",
         )
         for s in free
     }
@@ -95,6 +100,9 @@ def outputs_and_labels(
     assert isinstance(read, Read)
     read = replace(read, labels=named(read.labels, data, scored, model))
     others = "part" if boxed else "judged"
+    if declared.kind == "text" and read.labels.kind == "none":
+        read = replace(read, labels=replace(read.labels, named=data.classes))
+    notes += spoken
     outputs = tuple(
         _meaning(
             s, model, declared, "state" if s.name in carried else "scored" if s.name == scored.name else others, read
@@ -185,11 +193,55 @@ def _meaning(spec: TensorSpec, model: Model, declared: Declared, role: Any, read
     found = OutputMeaning(spec.name, "values", role, spec.dtype, spec.shape, axis)
     if role == "scored" and declared.kind not in ("auto", "boxes"):
         kind: Kind = declared.kind  # type: ignore[assignment]  # checked when it was declared
-        return replace(found, kind=kind, class_axis=read.class_axis, why="as you specified")
+        why = _decoding(spec, read.labels.named, "as you specified") if kind == "text" else "as you specified"
+        return replace(found, kind=kind, class_axis=read.class_axis, why=why)
+    if role == "scored" and read.labels.kind == "text":
+        return replace(found, kind="text", why=_decoding(spec, read.labels.named, "by the labels"))
     labels = read.labels.kind if role == "scored" else "none"
     shape = replace(spec, batch_axis=axis).example_shape
     kind, why = _kind(spec, shape, labels, read.class_axis if role == "scored" else -1)
     return replace(found, kind=kind, class_axis=read.class_axis if role == "scored" else -1, why=why)
+
+
+def _as_texts(data: Data, declared: Declared, free: Sequence[TensorSpec]) -> tuple[Data, list[str]]:
+    """The data with labels that were taken for class names as texts, where the output is text and they are."""
+    texts = any(s.dtype == "string" and declared.output in ("", s.name) for s in free)
+    given = [s.labels for s in data.splits.values() if s.labels is not None and len(s.labels)]
+    if not texts or not given or not data.classes or declared.kind not in ("auto", "text"):
+        return data, []
+    if any(part.dtype.kind not in "iu" or part.ndim != 1 for part in given):
+        return data, []
+    count = sum(map(len, given))
+    sentences = sum(" " in name.strip() for name in data.classes) > len(data.classes) / 2
+    guessed = declared.kind == "auto"
+    if guessed and not (count >= _FEWEST_TEXTS and len(data.classes) > count / 2 and sentences):
+        return data, []
+    import numpy as np
+
+    names = np.array(data.classes)
+    splits = {n: s if s.labels is None else replace(s, labels=names[s.labels]) for n, s in data.splits.items()}
+    note = "the labels are sentences that hardly repeat: they are read as texts; scores='classes' takes them as names."
+    return replace(data, splits=splits, classes=()), [note] if guessed else []
+
+
+def _decoding(spec: TensorSpec, vocabulary: tuple[str, ...], why: str) -> str:
+    """What was decided that an output is text by, and how it becomes that.
+
+    Raises:
+        DatasetError: There is no vocabulary to decode it with.
+    """
+    if spec.dtype == "string":
+        return why
+    if not vocabulary:
+        raise DatasetError(
+            f"Output {spec.name!r} is {spec.dtype}, which becomes text only with a vocabulary.",
+            remedy="give the tokens in the order of their numbers: classes=[…] (--classes).",
+        )
+    if not is_real(spec):
+        return f"{why}; token numbers, decoded with {len(vocabulary)} tokens"
+    blank = blank_of(vocabulary)
+    how = "" if blank is None else f", repeated ones once, {vocabulary[blank]!r} as the blank"
+    return f"{why}; the likeliest of {len(vocabulary)} tokens at each step{how}"
 
 
 def _kind(spec: TensorSpec, shape: Shape | None, labels: str, axis: int) -> tuple[Kind, str]:

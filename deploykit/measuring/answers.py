@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract, OutputMeaning
 from deploykit.core.errors import DatasetError
+from deploykit.core.vocabulary import blank_of
+from deploykit.core.vocabulary import decoded as as_text
 from deploykit.measuring.boxes.decoding import decoded
 
 if TYPE_CHECKING:
@@ -29,14 +31,17 @@ def read(outputs: NDArray[Any], meaning: OutputMeaning, names: tuple[str, ...] =
     Args:
         outputs: As the model gives it, batch first.
         meaning: What it is.
-        names: Class names by index, for outputs that are text.
+        names: Class names by index, for outputs that are text; the vocabulary that decodes them to text.
 
     Returns:
-        Scores, shape (examples, …, classes); class numbers, shape (examples, …); or numbers as they are.
+        Scores, shape (examples, …, classes); class numbers, shape (examples, …); texts, shape (examples,); or numbers
+        as they are.
     """
     import numpy as np
 
     kind = meaning.kind
+    if kind == "text":
+        return texts(outputs, names)
     if kind in _NUMBERS and meaning.class_axis not in (-1, outputs.ndim - 1):  # masks with their one channel first
         outputs = outputs.squeeze(meaning.class_axis)[..., None]
     if kind in ("logit", "probability"):
@@ -65,6 +70,28 @@ def read(outputs: NDArray[Any], meaning: OutputMeaning, names: tuple[str, ...] =
     if kind == "several" and meaning.threshold != 0.5:
         return outputs - meaning.threshold + 0.5
     return outputs
+
+
+def texts(outputs: NDArray[Any], vocabulary: tuple[str, ...]) -> NDArray[np.str_]:
+    """An output as one text for each example, shape (examples,).
+
+    Scores of a vocabulary at each step are decoded greedily: the likeliest token of each, where repeated ones are one
+    and the blank is none if the vocabulary has one (connectionist temporal classification).
+
+    Args:
+        outputs: Text (examples,) or (examples, 1); scores (examples, steps, tokens); token numbers (examples, steps).
+        vocabulary: The tokens by number.
+    """
+    import numpy as np
+
+    if outputs.dtype.kind in "SUO":
+        flat = outputs.reshape(len(outputs), -1)[:, 0].tolist() if outputs.size else []
+        return np.array([v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in flat], np.str_)
+    scores = outputs.dtype.kind == "f"
+    tokens = answers(outputs) if scores else outputs
+    blank = blank_of(vocabulary) if scores else None
+    rows = tokens.reshape(len(tokens), -1).tolist()
+    return np.array([as_text(row, vocabulary, blank) for row in rows], np.str_)
 
 
 def read_as(outputs: NDArray[Any], contract: Contract) -> NDArray[Any]:

@@ -2,68 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.errors import DatasetError, SettingError
+from deploykit.core.errors import DatasetError
+from deploykit.core.settings.option import python_file
 from deploykit.metrics._contract import METRICS, Metric, Pooled
+from deploykit.metrics._custom import Custom
 from deploykit.metrics._entities import are_tags
+from deploykit.metrics._file import FromFile
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-#: A metric's name, "auto", or a function of (outputs, labels) that gives one value for each example.
+#: A metric's name, "auto", a Python file with one, or a function of (outputs, labels) that gives one value for each
+#: example.
 MetricLike = str | Callable[..., Any] | Metric
 
 _ALWAYS = "output_fidelity"
-
-
-class Custom(Metric):
-    """A function of the user: ``function(outputs, labels)`` → one value for each example, shape (examples,).
-
-    Set ``function.higher_is_better = False`` or ``function.relative = True`` when that is so.
-    """
-
-    label = "custom metric"
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.name = getattr(function, "__name__", "custom")  # type: ignore[misc]  # the adapter's name is per function
-        self.label = self.name.replace("_", " ")  # type: ignore[misc]
-        self.higher_is_better = bool(getattr(function, "higher_is_better", True))  # type: ignore[misc]
-        self.relative = bool(getattr(function, "relative", False))  # type: ignore[misc]
-
-    def identity(self) -> str:
-        """Source of the function where it can be had: a changed function is another metric."""
-        try:
-            return inspect.getsource(self.function)
-        except (OSError, TypeError):
-            return repr(self.function)
-
-    def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
-        """Needs labels."""
-        return "" if truth is not None else "needs labels"
-
-    def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
-        """The function's values.
-
-        Raises:
-            SettingError: The function fails or gives something else than one number for each example.
-        """
-        import numpy as np
-
-        try:
-            found = np.asarray(self.function(outputs, truth), np.float64)
-        except Exception as error:
-            raise SettingError(f"The metric {self.name} failed: {type(error).__name__}: {error}.") from error
-        if found.shape != (len(outputs),):
-            raise SettingError(
-                f"The metric {self.name} gave values of shape {found.shape}, expected ({len(outputs)},).",
-                remedy="return one value for each example: candidates are compared example by example.",
-            )
-        return found
 
 
 def identity(metric: MetricLike, labels: NDArray[Any] | None, names: tuple[str, ...] = ()) -> str:
@@ -76,6 +32,8 @@ def identity(metric: MetricLike, labels: NDArray[Any] | None, names: tuple[str, 
     """
     if not isinstance(metric, str):
         return metric.name if isinstance(metric, Metric) else Custom(metric).identity()
+    if python_file(metric):
+        return FromFile(metric).identity()
     if metric == "auto" and labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1:
         # Masks and tags of entities once were judged by the share of right positions: those results stay apart.
         if labels.ndim > 2:
@@ -89,10 +47,14 @@ def check_name(metric: MetricLike) -> None:
     """Refuse an unknown name before any work; `choose` says later whether the metric suits the data.
 
     Raises:
-        SettingError: An unknown name (lists the known ones).
+        SettingError: An unknown name (lists the known ones), or a file without such a function.
     """
     if isinstance(metric, str) and metric != "auto":
-        METRICS.get(metric)
+        _named(metric)
+
+
+def _named(metric: str) -> Metric:
+    return FromFile(metric).opened() if python_file(metric) else METRICS.get(metric)
 
 
 def choose(
@@ -119,7 +81,7 @@ def choose(
         DatasetError: The metric does not suit the model or the data, or none suits the labels; says why.
     """
     if metric != "auto":
-        chosen = metric if isinstance(metric, Metric) else METRICS.get(metric) if isinstance(metric, str) else None
+        chosen = metric if isinstance(metric, Metric) else _named(metric) if isinstance(metric, str) else None
         chosen = (chosen or Custom(metric)).for_classes(names)  # type: ignore[arg-type]  # what is left is a function
         truth = labels if chosen.truth == "labels" else outputs
         if reason := (kind and chosen.refuses(kind)) or chosen.unsuitable(outputs, truth):

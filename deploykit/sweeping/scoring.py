@@ -15,8 +15,9 @@ from deploykit.measuring.answers import answers, are_classes, read_as
 from deploykit.measuring.attacks import Attacked
 from deploykit.measuring.proving import TOLERANCE, gap
 from deploykit.measuring.racing import ERROR, Race, Stopped
-from deploykit.metrics._choose import Custom, MetricLike, choose
+from deploykit.metrics._choose import MetricLike, choose
 from deploykit.metrics._contract import METRICS, Metric, Parts, Pooled
+from deploykit.metrics._custom import Custom
 from deploykit.sweeping.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -217,9 +218,10 @@ class Judge:
         """The first examples that are answered differently, and how many there are."""
         found: list[int] = []
         count = 0
-        if are_classes(self._contract.scored, self._shape):
+        text = self._contract.scored.kind == "text"
+        if text or are_classes(self._contract.scored, self._shape):
             for part, after, before in self._parts(outputs, "evaluation"):
-                places = (answers(after) != answers(before)).nonzero()[0]
+                places = ((after != before) if text else (answers(after) != answers(before))).nonzero()[0]
                 count += len(places)
                 found += (places[: _MOST_FLIPS - len(found)] + part.start).tolist()
         return found, count

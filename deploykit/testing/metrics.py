@@ -86,6 +86,9 @@ def cases() -> Iterator[Case]:
     identities = np.arange(_EXAMPLES) % 4
     vectors = np.eye(6)[identities] + rng.normal(0, 0.1, (_EXAMPLES, 6))
     yield Case("embedding", vectors, identities, (), np.ones_like(vectors))  # a dead encoder
+    words = np.array(["the", "cat", "sat", "on", "a", "mat", "near", "two", "dogs", "again"])
+    texts = np.array([" ".join(words[rng.permutation(len(words))[: 5 + i % 4]]) for i in range(_EXAMPLES)])
+    yield Case("text", texts, texts.copy(), (), np.array(["-"] * _EXAMPLES))
 
 
 def damaged(outputs: NDArray[Any]) -> NDArray[Any]:

@@ -379,3 +379,51 @@ def test_more_columns_than_the_model_takes_are_counted():
     with pytest.raises(DatasetError) as refused:
         Dataset.from_arrays(np.ones((N, 4)), THREE).check(model(spec("y", None, 3)))
     assert "leave out the 2 columns" in refused.value.remedy
+
+
+# -- texts ------------------------------------------------------------------------------------------------------------
+
+LETTERS = ["<pad>", "|", "a", "b", "c"]
+SPOKEN = ["ab", "cab a", "b"] * 20
+
+
+def test_texts_are_spelled_with_the_vocabulary_of_scores_at_each_step():
+    data = read(SPOKEN, spec("y", None, None, 5), classes=LETTERS)
+    found = data.checked
+    assert (found.labels.kind, found.scored.kind, found.labels.named) == ("text", "text", tuple(LETTERS))
+    assert "the likeliest of 5 tokens at each step, repeated ones once, '<pad>' as the blank" in str(found)
+    assert data.labels().tolist()[0] in SPOKEN
+    steps = np.array([[4, 4, 0, 2, 2, 3, 1, 1, 2, 0]])  # c c _ a a b | | a _
+    assert read_as(np.eye(5)[steps], found).tolist() == ["cab a"]
+    numbers = read(SPOKEN, spec("y", None, None, dtype="int64"), classes=LETTERS).checked
+    assert read_as(np.array([[2, 2, 3, -1]]), numbers).tolist() == ["aab"]
+
+
+def test_sentences_of_a_model_that_returns_text_are_no_class_names():
+    sentences = [f"number {i} of all" for i in range(N)]
+    found = read(sentences, spec("y", None, 1, dtype="string"))
+    assert (found.checked.labels.kind, found.classes) == ("text", ())
+    assert "hardly repeat: they are read as texts" in str(found.checked)
+    assert found.labels().tolist()[0] in sentences
+    assert read_as(np.array([[b"one"], [b"two"]]), found.checked).tolist() == ["one", "two"]
+    said = Declared.of(scores="classes")
+    assert read(sentences, spec("y", None, 1, dtype="string"), declared=said).checked.labels.kind == "classes"
+    few = Declared.of(scores="text")
+    assert read(SPOKEN, spec("y", None, dtype="string"), declared=few).labels().tolist()[0] in SPOKEN
+    assert read(SPOKEN, spec("y", None, dtype="string")).checked.labels.kind == "classes"
+
+
+def test_what_cannot_be_decoded_is_refused():
+    with pytest.raises(DatasetError, match="5 tokens are given as classes, output 'y' has 7 scores at each step"):
+        read(SPOKEN, spec("y", None, None, 7), classes=LETTERS)
+    with pytest.raises(DatasetError, match="is not a text, nor scores of a vocabulary at each step"):
+        read(SPOKEN, spec("y", None, 5), classes=LETTERS)
+    with pytest.raises(DatasetError, match="becomes text only with a vocabulary"):
+        read(None, spec("y", None, None, 5), declared=Declared.of(scores="text"))
+    with pytest.raises(DatasetError, match="not in classes: ab, cab a, d"):
+        read([*SPOKEN[1:], "d"], spec("y", None, None, 5), classes=LETTERS)
+
+
+def test_an_embedding_is_judged_by_identities_that_are_more_than_it_has_numbers():
+    data = read(np.arange(N) // 2, spec("y", None, 4), declared=Declared.of(scores="embedding"))
+    assert (data.checked.scored.kind, data.checked.labels.classes) == ("embedding", 30)

@@ -5,8 +5,9 @@ import pytest
 
 from deploykit.core.errors import CandidateError, DatasetError, SettingError
 from deploykit.measuring.accuracy import score
-from deploykit.metrics._choose import Custom, choose
+from deploykit.metrics._choose import choose
 from deploykit.metrics._contract import METRICS
+from deploykit.metrics._custom import Custom
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 4, 400)

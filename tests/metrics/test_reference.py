@@ -179,3 +179,58 @@ def test_a_dead_encoder_finds_nothing():
     dead = np.ones((COUNT, 8)) * RNG.normal(size=8)
     assert overall("recall_at_k", dead, classes) == 0
     assert overall("neighbor_agreement", dead, RNG.normal(size=(COUNT, 8))) == 0
+
+
+WORDS = ["the", "cat", "Cat", "sat", "on", "a", "mat,", "3.5", "don't", "hello!", "(really)", "x-ray", "é", "&amp;"]
+
+
+def sentences(count, longest=14):
+    return [" ".join(RNG.choice(WORDS, RNG.integers(0, longest))) for _ in range(count)]
+
+
+def garbled(text):
+    return " ".join(RNG.choice(WORDS) if RNG.random() < 0.3 else w for w in text.split() if RNG.random() < 0.9)
+
+
+REFERENCES = [*sentences(60), "one   two  ", "", "a"]
+ANSWERS = [*map(garbled, REFERENCES[:60]), " one two", "more", ""]
+
+
+def test_recognition():
+    import jiwer
+
+    found, wanted = np.array(ANSWERS), np.array(REFERENCES)
+    assert overall("word_error_rate", found, wanted) == pytest.approx(jiwer.wer(REFERENCES, ANSWERS), abs=1e-9)
+    assert overall("character_error_rate", found, wanted) == pytest.approx(jiwer.cer(REFERENCES, ANSWERS), abs=1e-9)
+
+
+def test_translations():
+    from sacrebleu import corpus_bleu
+
+    for answers in (ANSWERS, REFERENCES, sentences(63), ["cat sat on"] * 63, ["cat"] * 63, [""] * 63):
+        theirs = corpus_bleu(answers, [REFERENCES]).score / 100
+        assert overall("bleu", np.array(answers), np.array(REFERENCES)) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_summaries():
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    theirs = [scorer.score(*both) for both in zip(REFERENCES, ANSWERS, strict=True)]
+    for ours, name in (("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")):
+        values = METRICS.get(ours).values(np.array(ANSWERS), np.array(REFERENCES))
+        np.testing.assert_allclose(values, [t[name].fmeasure for t in theirs], atol=1e-9)
+
+
+def test_tokens_that_stay():
+    metric = METRICS.get("token_agreement")
+    found = metric.values(np.array(["a b c", "", "a"]), np.array(["a x c d", "", ""]))
+    assert found.tolist() == [0.5, 1.0, 0.0]
+    assert metric.values(np.array([[1, 2, -1]]), np.array([[1, 3, 4]])).tolist() == [pytest.approx(1 / 3)]
+
+
+def test_texts_that_cannot_be_scored_are_named():
+    empty, some, chinese = np.array(["", " "]), np.array(["a", "b"]), np.array(["你好", "再见"])
+    assert "all 2 labels are empty" in METRICS.get("word_error_rate").unsuitable(some, empty)
+    assert "Latin letters" in METRICS.get("rouge_l").unsuitable(some, chinese)
+    assert "needs one text" in METRICS.get("bleu").unsuitable(np.ones((2, 3)), some)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -192,6 +193,9 @@ def find(
             f"Outputs have shapes {after.shape} and {before.shape}, labels {None if labels is None else labels.shape}.",
             remedy="compare candidates of one model on the same data.",
         )
+    if meaning.kind == "text":
+        changed = _texts(after.tolist(), before.tolist(), None if labels is None else labels.tolist())
+        return Flips(tuple(changed), len(after), split, classes=True, labelled=labels is not None, against=against)
     if not are_classes(meaning, before.shape):
         return _errors(after, before, labels, split, against)
     known = {
@@ -202,6 +206,22 @@ def find(
     rows = _flips(old, new, answers(before), answers(after), labels, names)
     return Flips(tuple(rows), len(after), split, classes=True, labelled=labels is not None, scores=scores,
                  against=against, derived=meaning.kind not in known)  # fmt: skip
+
+
+def _texts(after: list[str], before: list[str], labels: list[str] | None) -> list[Flip]:
+    """Texts that differ, those that changed most first: words that were added and removed, by all words."""
+    rows = []
+    for place, (now, was) in enumerate(zip(after, before, strict=True)):
+        if now == was:
+            continue
+        label = None if labels is None else str(labels[place])
+        group: Group = "changed" if label is None else (
+            "now wrong" if was == label else "now right" if now == label else "both wrong"
+        )  # fmt: skip
+        old, new = Counter(was.split()), Counter(now.split())
+        lost = ((old - new).total() + (new - old).total()) / max(1, old.total() + new.total())
+        rows.append(Flip(place, group, label or "", was, now, None, None, lost))
+    return sorted(rows, key=lambda row: -row.lost)
 
 
 def _same_width(*found: NDArray[Any]) -> list[NDArray[Any]]:
