@@ -280,6 +280,7 @@ class Measurement(Plain):
         same_function: Whether all outputs are the original's to rounding: a conversion that lost nothing.
         footprint: Load time, throughput, memory and energy; None until it is timed, and in stores of an older version.
         lengths: Latency at the sizes that the target names.
+        collapsed: What it has lost altogether, in sentences: classes that are never found, outputs that are all equal.
     """
 
     scores: tuple[Score, ...]
@@ -301,6 +302,7 @@ class Measurement(Plain):
     same_function: bool = False
     footprint: Footprint | None = None
     lengths: tuple[LengthTime, ...] = ()
+    collapsed: tuple[str, ...] = ()
 
     def ruined(self, max_error: float = MAX_OUTPUT_ERROR, min_agreement: float = MIN_AGREEMENT) -> str:
         """Which output that is not scored differs too much from the original's, in words; "" when none does."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from deploykit.metrics._contract import Parts, Pooled, Summed
+from deploykit.metrics._classwise import Classwise
+from deploykit.metrics._contract import Parts, Summed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ def mean_of_known(figures: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-class ByClass(Pooled):
+class ByClass(Classwise):
     """A pooled metric that is the mean of one figure for each class."""
 
     @abstractmethod
@@ -35,7 +36,7 @@ class ByClass(Pooled):
         return mean_of_known(self.by_class(parts, weights))
 
 
-class Counted(Summed):
+class Counted(Summed, Classwise):
     """A metric of what each example adds to three counts of each class: hits, answers and labels.
 
     ``sums`` of an example holds the hits of all classes, then the answers, then the labels.
@@ -43,6 +44,7 @@ class Counted(Summed):
 
     #: Whether the counts of all classes are added up before the ratio (micro) instead of the mean of ratios (macro).
     micro = False
+    figure = "F1"
 
     def counts(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
         """Hits, answers and labels of each example, shape (examples, 3, classes)."""
@@ -54,9 +56,18 @@ class Counted(Summed):
 
         return self.counts(outputs, truth).reshape(len(outputs), -1).astype(np.float64)
 
-    def by_class(self, parts: Parts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The ratio of each class for each row of ``weights``, shape (rows, classes); NaN for an absent class."""
-        return self._ratios(weights @ parts["sums"])
+    def class_count(self, parts: Parts) -> int:
+        """As many as have counts."""
+        return int(parts["sums"].shape[1] // 3)
+
+    def only(self, parts: Parts, index: int) -> Parts:
+        """Its three counts."""
+        return {"sums": parts["sums"][:, index :: self.class_count(parts)]}
+
+    def members(self, parts: Parts, index: int) -> NDArray[np.bool_]:
+        """The examples with labels of the class."""
+        found: NDArray[np.bool_] = self.only(parts, index)["sums"][:, 2] > 0
+        return found
 
     def of_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """The mean of the classes' ratios, or the ratio of all counts together."""

@@ -56,6 +56,19 @@ class Ranked(ByClass):
             found[:, column] = self._area(hits, np.add.reduceat(mine, starts, axis=1) - hits)
         return found
 
+    def class_count(self, parts: Parts) -> int:
+        """One of two classes, else all."""
+        return int(parts["scores"].shape[1])
+
+    def only(self, parts: Parts, index: int) -> Parts:
+        """Its scores."""
+        return {name: array[:, index : index + 1] for name, array in parts.items()}
+
+    def members(self, parts: Parts, index: int) -> NDArray[np.bool_]:
+        """Its positive examples."""
+        found: NDArray[np.bool_] = parts["positive"][:, index]
+        return found
+
     @abstractmethod
     def _area(self, positive: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
         """The area of each row.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deploykit.metrics._contract import Parts
 from deploykit.metrics._ranked import Ranked
 
 if TYPE_CHECKING:
@@ -16,8 +17,13 @@ class AveragePrecision(Ranked):
 
     name = "average_precision"
     label = "average precision"
+    figure = "average precision"
     help = "Area under precision by recall: of class 1 of two; the mean over labels, or classes against the rest."
     reference = "sklearn.metrics.average_precision_score (macro)"
+
+    def floor(self, parts: Parts, index: int) -> float:
+        """The share of positive examples."""
+        return float(parts["positive"][:, index].mean())
 
     def _area(self, positive: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
         import numpy as np

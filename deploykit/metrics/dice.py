@@ -10,6 +10,7 @@ class Dice(Overlap):
 
     name = "dice"
     label = "Dice"
+    figure = "Dice"
     help = "Dice coefficient (F1) of each class's positions in all examples, averaged over the classes that occur."
     reference = "sklearn.metrics.f1_score (macro over all positions)"
 

@@ -16,6 +16,7 @@ class MeanIou(Overlap):
 
     name = "mean_iou"
     label = "mean IoU"
+    figure = "IoU"
     help = "Intersection over union of each class's positions in all examples, averaged over the classes that occur."
     reference = "sklearn.metrics.jaccard_score (macro over all positions)"
     why = "most positions of a mask are background, which the share of right ones would count most"

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deploykit.metrics import _neighbors
-from deploykit.metrics._contract import Summed
+from deploykit.metrics._classwise import Classwise
+from deploykit.metrics._contract import Parts, Summed
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-class RecallAtK(Summed):
+class RecallAtK(Summed, Classwise):
     """Share of examples with another one of their class, or identity, among the k nearest by cosine.
 
     Equal cosines count against the example: an encoder that gives all examples the same vector finds nothing. Examples
@@ -29,6 +30,7 @@ class RecallAtK(Summed):
     why = "embeddings with classes are judged by the classes of their neighbors"
     reference = "sklearn.neighbors.NearestNeighbors (cosine)"
     among = True
+    figure = "recall"
 
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
         """Needs embeddings, and classes that some examples share."""
@@ -43,6 +45,23 @@ class RecallAtK(Summed):
         if len(outputs) <= self.setting:
             return f"looks at {self.setting} neighbors, and there are only {len(outputs)} examples"
         return "" if len(np.unique(truth)) < len(truth) else "is undefined: no two examples have the same class"
+
+    def parts(self, outputs: NDArray[Any], truth: NDArray[Any]) -> Parts:
+        """The sums, and whose they are."""
+        return {"sums": self.sums(outputs, truth), "class": truth}
+
+    def class_count(self, parts: Parts) -> int:
+        """Up to the highest; none of identities that are texts."""
+        return int(parts["class"].max(initial=-1)) + 1 if parts["class"].dtype.kind in "iu" else 0
+
+    def only(self, parts: Parts, index: int) -> Parts:
+        """What is to be found for its examples."""
+        return {**parts, "sums": parts["sums"] * self.members(parts, index)[:, None]}
+
+    def members(self, parts: Parts, index: int) -> NDArray[np.bool_]:
+        """Its examples."""
+        found: NDArray[np.bool_] = parts["class"] == index
+        return found
 
     def sums(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
         """Whether an example is found, and whether it can be."""

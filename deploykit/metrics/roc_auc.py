@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deploykit.metrics._contract import Parts
 from deploykit.metrics._ranked import Ranked
 
 if TYPE_CHECKING:
@@ -16,8 +17,14 @@ class RocAuc(Ranked):
 
     name = "roc_auc"
     label = "ROC AUC"
+    figure = "AUC"
     help = "Area under the ROC curve: of class 1 of two; the mean over labels, or classes against the rest."
     reference = "sklearn.metrics.roc_auc_score (macro; multi_class='ovr')"
+
+    def floor(self, parts: Parts, index: int) -> float:
+        """Half of the pairs."""
+        del parts, index
+        return 0.5
 
     def _area(self, positive: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
         import numpy as np

@@ -42,6 +42,11 @@ class TokenF1(Counted):
         """The kinds of entities, in the order of `counts`."""
         return tuple(sorted({kind_of(n) for n in self.names if n != "O"}))
 
+    def class_name(self, index: int, names: tuple[str, ...]) -> str:
+        """The kind of entity."""
+        del names
+        return self.classes[index]
+
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
         """Needs one tag for each token, and class names that are tags."""
         if truth is None:

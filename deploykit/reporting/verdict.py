@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from deploykit.choosing.goals import Goal
@@ -71,6 +71,14 @@ def verdict(
         causes: Whether to name what the profile has found; not where all of that stands below.
         home: Where the original model was timed: a candidate elsewhere owes a part of its speed-up to the move.
     """
+    said = _verdict(row, goal, relative=relative, baseline=baseline, best=best, causes=causes, home=home)
+    lost = row.measurement.collapsed if row.measurement is not None and not baseline else ()
+    return replace(said, detail=_joined(*lost, said.detail)) if lost else said
+
+
+def _verdict(
+    row: Result, goal: Goal, *, relative: bool, baseline: bool, best: bool, causes: bool, home: Target | None
+) -> Verdict:
     if baseline:
         return Verdict("baseline", "This is the original model: the baseline of all comparisons.")
     measurement = row.measurement

@@ -16,6 +16,7 @@ from deploykit.measuring.attacks import Attacked
 from deploykit.measuring.proving import TOLERANCE, gap
 from deploykit.measuring.racing import ERROR, Race, Stopped
 from deploykit.metrics._choose import MetricLike, choose
+from deploykit.metrics._collapse import collapses
 from deploykit.metrics._contract import METRICS, Metric, Parts, Pooled
 from deploykit.metrics._custom import Custom
 from deploykit.sweeping.workshop import Workshop
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_FLIPS = 1000
+#: Examples that are looked at for what is lost altogether.
+_LOOKED = 20_000
 #: Error of an output that is not scored, relative to its spread, that is rounding.
 _SAME_ERROR = 2e-3
 #: Accuracies under attack, by what has them of `Attacked`.
@@ -49,6 +52,7 @@ class Scored:
     batch: int = 0
     batch_dependent: bool = False
     same_function: bool = False
+    collapsed: tuple[str, ...] = ()
 
 
 class _Hits(Metric):
@@ -135,7 +139,7 @@ class Judge:
             scores = tuple(replace(score, change=_NONE, drop=_NONE, p_value=1.0) for score in scores)
         return Scored(
             scores, confirmation, tuple(flips), flips_count, key, others, int(record.get("batch", 0)),
-            bool(record.get("batch_dependent")), same,
+            bool(record.get("batch_dependent")), same, () if same else self._collapsed(outputs),
         )  # fmt: skip
 
     def _beside(self, outputs: NDArray[Any]) -> Iterator[Score]:
@@ -225,6 +229,17 @@ class Judge:
                 count += len(places)
                 found += (places[: _MOST_FLIPS - len(found)] + part.start).tolist()
         return found, count
+
+    def _collapsed(self, outputs: NDArray[Any]) -> tuple[str, ...]:
+        """What is lost altogether, in the first examples of the evaluation split: what is lost is so in all."""
+        import numpy as np
+
+        first, labels = slice(0, _LOOKED), self._workshop.data.labels()
+        after, before = (read_as(o[first], self._contract) for o in (outputs, self._original["evaluation"]))
+        return collapses(
+            self.metric.name, after, before, None if labels is None else np.asarray(labels[first]),
+            self._contract.scored, self._contract.labels.named,
+        )  # fmt: skip
 
     def _load(self, key: str, split: str) -> NDArray[Any]:
         import numpy as np

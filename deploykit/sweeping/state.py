@@ -147,6 +147,7 @@ class State:
             same_function=scored.same_function,
             footprint=known.footprint if known else None,
             lengths=known.lengths if known else (),
+            collapsed=scored.collapsed,
         )
         row = replace(row, measurement=measurement, stopped="")
         self._put(replace(row, status="measured", failure=None) if final else row)

@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.metrics import jaccard_score
 
 import deploykit as dk
 
@@ -51,3 +52,23 @@ def test_speech(tmp_path):
     assert base.value == pytest.approx(jiwer.wer(held.labels.tolist(), answers), abs=1e-9)
     assert {"character_error_rate", "bleu"} <= {s.metric for s in report.row(report.baseline).measurement.scores}
     assert "text" in str(report.contract)
+
+
+@pytest.mark.long
+def test_a_lost_class_of_masks_is_named(tmp_path):
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 3, (90, 4, 4))
+    labels = np.where(rng.random(classes.shape) < 0.1, rng.integers(0, 3, classes.shape), classes)
+    # Class 2 has weights that eight bits a tensor round to zero.
+    model = linear(tmp_path / "m.onnx", np.diag([1.0, 1.0, 0.003]), (4, 4, 3))
+    data = dk.Dataset.from_arrays(np.eye(3, dtype=np.float32)[classes], labels, classes=["sky", "road", "car"])
+    report = swept(model, data, tmp_path / "s")
+    assert report.metric == "mean_iou"
+    base, int8 = report.rows
+    held = data.splits["evaluation"]
+    wanted = jaccard_score(held.labels.ravel(), held.inputs["input"].argmax(axis=-1).ravel(), average="macro")
+    assert base.measurement.score.value == pytest.approx(wanted, abs=1e-9)
+    assert base.measurement.collapsed == ()
+    choice = report.choice_for(int8.key, minimize="size", max_drop=0.01)
+    assert "Collapsed: class car (IoU" in str(choice.verdict())
+    assert "Collapsed: car (IoU" in choice.classes().summary()

@@ -119,10 +119,12 @@ def _classes(rows: Sequence[ClassChange]) -> Iterator[str]:
     if not rows:
         return
     sure = [row for row in rows if row.sure]
+    right = rows[0].figure == "right"
+    what = "Share of its examples that is answered rightly." if right else f"{rows[0].figure} of each class."
     yield "### By class"
     yield ""
     yield (
-        "Share of its examples that is answered rightly. A change is confirmed if it stands at the 95 % level after "
+        f"{what} A change is confirmed if it stands at the 95 % level after "
         "Holm's correction over all classes; "
         + (f"{len(sure)} of {len(rows)} are." if sure else f"none of {len(rows)} is.")
     )

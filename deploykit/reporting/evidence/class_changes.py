@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,19 @@ from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import CandidateError, DatasetError
 from deploykit.core.serial import Plain
 from deploykit.measuring.answers import answers, are_classes
+from deploykit.measuring.pooling import paired_change
 from deploykit.measuring.statistics import holm, paired_binary
+from deploykit.metrics._classwise import Classwise, classwise
+from deploykit.metrics._collapse import is_lost
 from deploykit.reporting import numbers
 from deploykit.reporting.evidence import boxes
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+#: Times that examples are drawn for the interval of one class.
+_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class ClassChanges(Plain):
 
     def summary(self) -> str:
         """The most important in a sentence."""
+        lost = [r for r in self.rows if r.lost]
+        said = f" Collapsed: {_collapsed(lost)}." if lost else ""
         worse = [r for r in self.rows if r.sure and r.change.value < 0]
         better = [r for r in self.rows if r.sure and r.change.value > 0]
         parts = [
@@ -53,8 +62,14 @@ class ClassChanges(Plain):
             if rows
         ]
         if not parts:
-            return f"No class out of {len(self.rows)} is confirmed to differ from {self.against}."
-        return f"Compared with {self.against}, {' and '.join(parts)}."
+            return f"No class out of {len(self.rows)} is confirmed to differ from {self.against}.{said}"
+        by = f" in {self.figure}" if self.figure != "right" else ""
+        return f"Compared with {self.against}, {' and '.join(parts)}{by}.{said}"
+
+    @property
+    def figure(self) -> str:
+        """What is compared, see `ClassChange`; "right" without rows."""
+        return self.rows[0].figure if self.rows else "right"
 
     def records(self) -> list[dict[str, Any]]:
         """One flat record for each class; shares, not percent."""
@@ -62,7 +77,7 @@ class ClassChanges(Plain):
             {
                 "class": r.name, "examples": r.examples, "before": r.before, "after": r.after,
                 "change": r.change.value, "change_low": r.change.low, "change_high": r.change.high,
-                "better": r.better, "worse": r.worse, "sure": r.sure,
+                "better": r.better, "worse": r.worse, "sure": r.sure, "figure": r.figure, "lost": r.lost,
             }
             for r in self.rows
         ]  # fmt: skip
@@ -86,8 +101,12 @@ def compare(
     meaning: OutputMeaning,
     split: str = "evaluation",
     against: str = "the original model",
+    metric: str = "",
 ) -> ClassChanges:
     """Compare the outputs of two candidates class by class; scores that are not finite are never right.
+
+    Where an example has no single answer, what is compared is the figure that the task has for each class: IoU of
+    masks, F1 of entities and of several labels, recall of embeddings, or that of the metric the sweep was asked for.
 
     Args:
         after: Scored output of the candidate as metrics read it, shape (examples, classes), or detections.
@@ -97,14 +116,21 @@ def compare(
         meaning: What the output is.
         split: Of which split, for the words.
         against: What ``before`` belongs to, in words.
+        metric: Name of the metric the sweep was asked for.
 
     Raises:
-        DatasetError: Answers are not classes.
+        DatasetError: Answers are not classes, and the task has no figure for each class.
     """
     if meaning.kind == "boxes":
-        return ClassChanges(
-            tuple(_judged(boxes.compare(after, before, labels, names))), split, labels is not None, against
-        )
+        found = [
+            replace(r, figure="AP", lost=is_lost(r.before, r.after, r.examples))
+            for r in boxes.compare(after, before, labels, names)
+        ]
+        return ClassChanges(_judged(found), split, labels is not None, against)
+    single = are_classes(meaning, before.shape) and (labels is None or labels.ndim == 1)
+    shown = None if single or labels is None else classwise(metric, before, labels, meaning, tuple(names))
+    if shown is not None and labels is not None:
+        return _figures(shown, after, before, labels, tuple(names), split, against)
     if not are_classes(meaning, before.shape) or (labels is not None and labels.ndim != 1):
         raise DatasetError(
             f"Answers are not classes: outputs have shape {before.shape[1:]}, "
@@ -123,16 +149,53 @@ def compare(
         rows.append(
             ClassChange(
                 index, name, count, float(was.mean()), float(now.mean()), change, better, worse, p_value,
+                lost=is_lost(float(was.mean()), float(now.mean()), count),
             )
         )  # fmt: skip
-    return ClassChanges(tuple(_judged(rows)), split, labels is not None, against)
+    return ClassChanges(_judged(rows), split, labels is not None, against)
 
 
-def _judged(rows: Sequence[ClassChange]) -> list[ClassChange]:
-    """The rows with what stands after Holm's correction, the greatest loss first."""
+def _judged(rows: Sequence[ClassChange]) -> tuple[ClassChange, ...]:
+    """With what stands after the correction, the greatest loss first."""
     sure = holm([r.p_value for r in rows])
     found = [replace(r, sure=s) for r, s in zip(rows, sure, strict=True)]
-    return sorted(found, key=lambda r: (r.change.value, r.index))
+    return tuple(sorted(found, key=lambda r: (r.change.value, r.index)))
+
+
+def _figures(
+    metric: Classwise, after: NDArray[Any], before: NDArray[Any], labels: NDArray[Any], names: tuple[str, ...],
+    split: str, against: str,
+) -> ClassChanges:  # fmt: skip
+    import numpy as np
+
+    old, new = (metric.parts(a, labels) for a in (before, after))
+    ones, rows = np.ones((1, len(labels))), []
+    for index in range(metric.class_count(old)):
+        count = int(metric.members(old, index).sum())
+        if not count or index >= metric.class_count(new):
+            continue
+        was, now = metric.only(old, index), metric.only(new, index)
+        value = float(metric.pool(was, ones)[0])
+        if math.isnan(value):
+            continue
+        level, change, p_value = paired_change(metric, now, was, draws=_DRAWS)
+        if math.isnan(level):
+            continue
+        adds = metric.pseudo_values(now) - metric.pseudo_values(was)
+        other = np.any([(now[k] != was[k]).reshape(len(labels), -1).any(axis=1) for k in now], axis=0)
+        lost = is_lost(value, level, count, metric.floor(old, index))
+        better, worse = int((other & (adds > 0)).sum()), int((other & (adds < 0)).sum())
+        name = metric.class_name(index, names)
+        rows.append(
+            ClassChange(
+                index, name, count, value, level, change, better, worse, p_value, figure=metric.figure, lost=lost
+            )
+        )  # fmt: skip
+    if not rows:
+        raise DatasetError(
+            f"No class has a figure: {metric.label} is undefined for each alone.", remedy="see flips() instead."
+        )
+    return ClassChanges(_judged(rows), split, labelled=True, against=against)
 
 
 def rows_of(find: Callable[[], ClassChanges]) -> Callable[[], tuple[ClassChange, ...]]:
@@ -145,6 +208,11 @@ def rows_of(find: Callable[[], ClassChanges]) -> Callable[[], tuple[ClassChange,
             return ()
 
     return found
+
+
+def _collapsed(rows: Sequence[ClassChange]) -> str:
+    shown = [f"{r.name} ({r.figure} {r.before:.2f} → {r.after:.2f})" for r in rows[:3]]
+    return "; ".join(shown) + (f"; {len(rows) - 3} more" if len(rows) > 3 else "")
 
 
 def _shown(rows: Sequence[ClassChange]) -> str:

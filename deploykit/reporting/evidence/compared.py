@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploykit.core.errors import DeploykitError, SettingError
@@ -111,7 +112,7 @@ class Compared:
             CandidateError: Outputs are missing and cannot be made; see `outputs`.
             SettingError: ``against`` belongs to a different model or different data.
         """
-        return self._compared(class_changes.compare, against, split, on_report)
+        return self._compared(partial(class_changes.compare, metric=self.report.metric), against, split, on_report)
 
     def calibration(
         self, against: Compared | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
