@@ -36,7 +36,7 @@ class Metric(Adapter):
         setting: Its one setting where it has one: a count, or a share between 0 and 1. ``name:value`` is the metric
             with another one, wherever a metric's name is taken.
         setting_help: What it sets, in words.
-        why: Why ``"auto"`` takes it, in words that follow "because"; "" where its kinds say so.
+        why: Why ``"auto"`` takes it, in words.
     """
 
     higher_is_better: ClassVar[bool] = True

@@ -10,6 +10,7 @@ class Accuracy(TopK):
 
     name = "accuracy"
     label = "accuracy"
+    why = "each example has one class"
     help = "Share of examples whose highest score is the label (top-1)."
     priority = 3
     k = 1

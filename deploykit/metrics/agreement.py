@@ -17,6 +17,7 @@ class Agreement(Metric):
 
     name = "agreement"
     label = "agreement"
+    why = "there are no labels, and answers can be compared with the original's"
     help = "Share of examples with the same answer as the original model; needs no labels."
     binary = True
     truth = "original"

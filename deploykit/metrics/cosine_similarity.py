@@ -16,6 +16,7 @@ class CosineSimilarity(Metric):
 
     name = "cosine_similarity"
     label = "cosine similarity"
+    why = "there are no labels, and embeddings can be compared with the original's"
     help = "Cosine between an embedding and the original's (1 is the same direction); needs no labels."
     truth = "original"
     priority = 2

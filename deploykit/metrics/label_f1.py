@@ -16,6 +16,7 @@ class LabelF1(Metric):
 
     name = "label_f1"
     label = "label F1"
+    why = "each example has several labels"
     help = "F1 of each example's labels, averaged over examples; a label counts as answered above 0.5."
     priority = 3
     kinds = frozenset({"several"})

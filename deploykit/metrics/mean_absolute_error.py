@@ -16,6 +16,7 @@ class MeanAbsoluteError(MeanError):
 
     name = "mean_absolute_error"
     label = "mean absolute error"
+    why = "the labels are real numbers"
     help = "Mean absolute difference between output and label; max_drop is relative to the original's error."
     priority = 2
 

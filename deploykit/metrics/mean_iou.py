@@ -19,7 +19,7 @@ class MeanIou(Overlap):
     figure = "IoU"
     help = "Intersection over union of each class's positions in all examples, averaged over the classes that occur."
     reference = "sklearn.metrics.jaccard_score (macro over all positions)"
-    why = "most positions of a mask are background, which the share of right ones would count most"
+    why = "each position of a mask has one class, and the background would dominate the share of right ones"
 
     def priority_for(self, truth: NDArray[Any] | None) -> int:
         """Before the share of right positions for masks; sequences are judged by that share."""

@@ -17,6 +17,7 @@ class OutputFidelity(Metric):
 
     name = "output_fidelity"
     label = "output fidelity"
+    why = "there are no labels, and the outputs are numbers"
     help = "How close the outputs stay to the original's (1 is equal); needs no labels and works for any output."
     truth = "original"
     kinds = frozenset(KINDS) - {"boxes"}

@@ -10,6 +10,7 @@ class PositionAccuracy(Positions):
 
     name = "position_accuracy"
     label = "position accuracy"
+    why = "each position has one class"
     help = "Share of positions (pixels of a mask, tokens) whose highest score is the label."
     priority = 3
 

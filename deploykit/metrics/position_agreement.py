@@ -10,6 +10,7 @@ class PositionAgreement(Positions):
 
     name = "position_agreement"
     label = "position agreement"
+    why = "there are no labels, and answers can be compared with the original's"
     help = "Share of positions (pixels, tokens) with the same answer as the original model; needs no labels."
     truth = "original"
     priority = 1

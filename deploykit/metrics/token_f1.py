@@ -25,7 +25,7 @@ class TokenF1(Counted):
     help = "F1 of whole entities in tags such as B-PER, I-PER and O, which the class names must be."
     kinds = CLASSES
     priority = 4
-    why = "the class names are tags of entities, and most tokens are outside of any"
+    why = "the class names are tags of entities, and tokens outside of any would dominate the share of right ones"
     reference = "seqeval.metrics.f1_score"
     beside = True
     micro = True

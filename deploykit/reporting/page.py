@@ -191,6 +191,8 @@ def _chart(report: Swept, draw: Draw) -> str:
 def _choice(report: Swept, goal: Goal, best: Picked | None) -> str:
     wanted = f"Goal: the lowest {_COSTS.get(goal.minimize, goal.minimize)}, with a loss of at most "
     wanted += f"{numbers.limit(goal.max_drop, relative=report.relative)} (95 % confidence)."
+    if why := report.metric_reason:
+        wanted += f" {why[:1].upper()}{why[1:]}"
     said = [f'<p class="dk-soft">{html.escape(wanted)}</p>']
     if best is None:
         return "".join([*said, "<p>No candidate has been measured yet.</p>"])

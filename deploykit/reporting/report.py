@@ -208,7 +208,7 @@ class Report(Swept):
         ))  # fmt: skip
 
     def to_json(self, *, price_per_hour: float | None = None) -> dict[str, Any]:
-        """Everything as plain data: ``schema``, ``metric``, ``baseline``, ``best`` and ``rows``.
+        """Everything as plain data: ``schema``, ``metric``, ``metric_reason``, ``baseline``, ``best`` and ``rows``.
 
         Each row has ``key``, ``status``, the columns of `to_frame`, and the whole record under ``result``.
 
@@ -221,6 +221,7 @@ class Report(Swept):
             "store": str(self.path),
             "model": self.facts["model"],
             "metric": self.metric,
+            "metric_reason": self.metric_reason,
             "baseline": self.baseline,
             "best": self._chosen(),
             "contract": self.facts.get("contract"),
@@ -305,7 +306,8 @@ class Report(Swept):
         if (row := winner.winner) is not None:
             sped = speed.parts(row, self.home)
             said = f"* best so far: {row.label} on {place(row.candidate.target)}{f', {sped}' if sped else ''}: {said}"
-        return "\n".join([shown, *self._left_out(), *(f"note: {n}" for n in self.notes), said])
+        notes = [*filter(None, [self.metric_reason]), *self.notes]
+        return "\n".join([shown, *self._left_out(), *(f"note: {n}" for n in notes), said])
 
     def _left_out(self) -> list[str]:
         """A line for each reason to leave combinations out, with the first of them."""

@@ -113,6 +113,11 @@ class Swept:
         return str(self.facts["metric"])
 
     @property
+    def metric_reason(self) -> str:
+        """Why ``metric="auto"`` took it, in a sentence; "" when it was named, and in stores of an older version."""
+        return str(self.facts.get("metric_reason", ""))
+
+    @property
     def relative(self) -> bool:
         """Whether changes of the metric are relative (errors) rather than differences (accuracies)."""
         return bool(self.facts["relative"])

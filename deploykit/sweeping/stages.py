@@ -91,6 +91,7 @@ class Context:
             "data": self.store.relative(self.store.folder("data", self.data.digest)),
             "baseline": self.plan.baseline,
             "metric": metric.name if metric else asked,
+            "metric_reason": f"the metric is {metric.label}: {metric.why}." if metric and asked == "auto" else "",
             "higher_is_better": metric.higher_is_better if metric else True,
             "relative": metric.relative if metric else False,
             "left_out": [o.to_json() for o in self.plan.left_out],

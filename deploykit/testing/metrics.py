@@ -121,6 +121,7 @@ class MetricConformance:
         assert metric.kinds <= set(get_args(Kind))
         assert metric.priority >= 0
         assert not metric.missing()
+        assert metric.why or not metric.priority, "say why auto takes it"
         assert not (metric.binary and metric.relative), "hits and misses have no relative change"
 
     def test_it_is_chosen_by_its_name(self, name: str) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.converters._tensorflow_graph.rules import RULES
+from deploykit.core.contract import KINDS
 from deploykit.core.registry import registry
 from deploykit.loading._contract import FORMATS
+from deploykit.metrics._contract import Pooled
 from docs.tools import buys, proved, tasks
 
 FOLDER = Path(__file__).parents[1] / "reference" / "generated"
@@ -103,6 +105,7 @@ _HEADS = {
     "runtimes": ["runtime", "runs", "what it is", "good to know"],
     "converters": ["converter", "from", "to"],
     "layouts": ["layout", "what it is", "formats", "proof"],
+    "metrics": ["metric", "what it is", "for", "labels", "better", "over", "setting", "equal to"],
 }
 
 
@@ -123,11 +126,23 @@ def _cells(name: str, adapter: Any) -> Iterator[str]:
         case _:
             yield f"`{adapter.name}`"
     yield _plain(adapter.help)
+    if name == "metrics":
+        yield from metric_facts(adapter)
     if name == "runtimes":
         yield _plain(adapter.note)
     if name == "layouts":
         yield ", ".join(FORMATS.get(f).label for f in sorted(adapter.accepts)) if adapter.accepts else "any"
         yield _plain(proved.layouts()[adapter.name])
+
+
+def metric_facts(metric: Any) -> Iterator[str]:
+    """What a metric is for, what it needs, which direction is better, how it is pooled, and its reference."""
+    yield ", ".join(kind for kind in KINDS if kind in metric.kinds) or "any"
+    yield "needed" if metric.truth == "labels" else "none"
+    yield "higher" if metric.higher_is_better else "lower"
+    yield "all examples together" if isinstance(metric, Pooled) else "the mean of examples"
+    yield "" if metric.setting is None else _plain(f"{metric.setting:g}: {metric.setting_help}")
+    yield _plain(metric.reference)
 
 
 def _named(action: argparse.Action, formatter: argparse.HelpFormatter) -> str:

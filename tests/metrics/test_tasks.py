@@ -64,6 +64,7 @@ def test_a_lost_class_of_masks_is_named(tmp_path):
     data = dk.Dataset.from_arrays(np.eye(3, dtype=np.float32)[classes], labels, classes=["sky", "road", "car"])
     report = swept(model, data, tmp_path / "s")
     assert report.metric == "mean_iou"
+    assert "the metric is mean IoU: each position of a mask has one class" in str(report)
     base, int8 = report.rows
     held = data.splits["evaluation"]
     wanted = jaccard_score(held.labels.ravel(), held.inputs["input"].argmax(axis=-1).ravel(), average="macro")

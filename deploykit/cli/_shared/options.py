@@ -50,6 +50,8 @@ def _reader(option: Option) -> Any:
 
 
 def _named(text: str, option: Option) -> Any:
+    if text.replace("_", "").isalnum() and text not in option.known:
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(option.known)})")
     try:
         return option.check(text)
     except SettingError as error:
