@@ -36,6 +36,7 @@ class Metric(Adapter):
         setting: Its one setting where it has one: a count, or a share between 0 and 1. ``name:value`` is the metric
             with another one, wherever a metric's name is taken.
         setting_help: What it sets, in words.
+        offered: Other settings that are offered where one can be picked from a list.
         why: Why ``"auto"`` takes it, in words.
     """
 
@@ -49,6 +50,7 @@ class Metric(Adapter):
     beside: ClassVar[bool] = True
     setting: Any = None
     setting_help: ClassVar[str] = ""
+    offered: ClassVar[tuple[str, ...]] = ()
     why: ClassVar[str] = ""
 
     def configured(self, value: str) -> Self:

@@ -23,6 +23,7 @@ class Ndcg(Metric):
     help = "Discounted gain of each example's items as ranked by the outputs; ndcg:10 looks at the first ten only."
     kinds = frozenset({"values", "several", "scores", "probabilities"})
     setting = 1_000_000_000  # all
+    offered = ("5", "10")
     setting_help = "how many of the first items count"
     reference = "sklearn.metrics.ndcg_score"
     beside = False

@@ -24,6 +24,7 @@ class NeighborAgreement(Summed):
     truth = "original"
     kinds = frozenset({"embedding"})
     setting = 10
+    offered = ("1", "5")
     setting_help = "how many neighbors are looked at"
     among = True
 

@@ -19,6 +19,7 @@ class PinballError(MeanError):
     help = "Pinball loss of the median; quantile_loss:0.9 is that of another quantile."
     kinds = frozenset({"values"})
     setting = 0.5
+    offered = ("0.1", "0.9")
     setting_help = "quantile that the model predicts"
     reference = "sklearn.metrics.mean_pinball_loss"
 

@@ -25,6 +25,7 @@ class RecallAtK(Summed, Classwise):
     help = "Share of examples with one of their class among the ten nearest embeddings; recall_at_k:1, :5 and so on."
     kinds = frozenset({"embedding"})
     setting = 10
+    offered = ("1", "5")
     setting_help = "how many neighbors are looked at"
     priority = 3
     why = "embeddings with classes are judged by the classes of their neighbors"

@@ -95,6 +95,13 @@ class Option(Parameter):
         found = registry(*self.adapters).names() if self.adapters else ()
         return (*self.choices, *(n.value for n in self.named), *found)
 
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """`known`, with the settings that adapters offer: ``name:value``."""
+        found = registry(*self.adapters).all() if self.adapters else ()
+        settings = {a.name: tuple(f"{a.name}:{v}" for v in getattr(a, "offered", ())) for a in found}
+        return tuple(each for name in self.known for each in (name, *settings.get(name, ())))
+
     def _has_setting(self, value: str) -> bool:
         """Whether it names an adapter with a setting, ``name:value``, or a Python file with one of the user's.
 

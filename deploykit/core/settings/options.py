@@ -69,6 +69,7 @@ class ScoringOptions(TypedDict, total=False):
         MetricLike,
         option("text", "auto", "Quality to preserve.", label="Metric", metavar="NAME", choices=("auto",),
                 adapters=("deploykit.metrics", "metric"), usual="auto, chosen from the labels", files=True,
+                panel=True, hint="Auto chooses from the labels.",
                 more='Name of a metric, with its setting after a colon where it has one (``"recall_at_k:5"``), '
                 '``"auto"`` (accuracy for class labels, mean IoU for masks, mean absolute error for real labels, '
                 "agreement with the original when there are no labels), a function of (outputs, labels) that gives one "

@@ -341,9 +341,9 @@ def test_the_controls_are_those_of_the_declared_options(drive, model, data):
     driver = drive(model, data)
     shown = driver.shown["options"]
     controls = {c["name"]: c for c in shown["controls"]}
-    assert set(controls) == {"launches", "adaptive", "max_drop", "attacks", "search", "sensitivity"}
+    assert set(controls) == {"metric", "launches", "adaptive", "max_drop", "attacks", "search", "sensitivity"}
     assert {n: c["kind"] for n, c in controls.items() if c["kind"] != "switch"} == {
-        "launches": "number", "attacks": "number", "search": "choice",
+        "metric": "choice", "launches": "number", "attacks": "number", "search": "choice",
     }  # fmt: skip
     assert (controls["launches"]["value"], controls["launches"]["whole"]) == (2, True)
     assert controls["max_drop"]["value"] is False

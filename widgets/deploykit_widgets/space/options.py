@@ -94,7 +94,7 @@ def _control(name: str, option: Option, value: Any) -> dict[str, Any]:
         "value": option.usual if value is None else value,
         "choices": [
             {"value": n.value, "label": n.label, "help": n.help, "reason": n.missing()} for n in option.named
-        ] or [{"value": c, "label": c.replace("_", " "), "help": "", "reason": ""} for c in option.known],
+        ] or [{"value": c, "label": c.replace("_", " "), "help": "", "reason": ""} for c in option.offered],
         "units": list(option.units),
         "unit": option.unit,
         "whole": option.kind == "int",
