@@ -39,6 +39,7 @@ class AveragePrecision(ByClass):
     """
 
     kinds = frozenset({"boxes"})
+    figure = "AP"
     thresholds: ClassVar[int] = 10
 
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
@@ -68,6 +69,22 @@ class AveragePrecision(ByClass):
         np.add.at(truths, (image, boxes[image, row, CLASS].astype(np.int64)), 1.0)
         match = matched(outputs, answer, boxes, 0.5 + 0.05 * np.arange(self.thresholds))
         return {"score": outputs[..., SCORE], "answer": answer, "match": match, "truths": truths}
+
+    def class_count(self, parts: Parts) -> int:
+        """Up to the highest that is labeled or answered."""
+        return int(parts["truths"].shape[1])
+
+    def only(self, parts: Parts, index: int) -> Parts:
+        """Its boxes and detections, as class 0."""
+        import numpy as np
+
+        answer = np.where(parts["answer"] == index, 0, -1)
+        return {**parts, "answer": answer, "truths": parts["truths"][:, index : index + 1]}
+
+    def members(self, parts: Parts, index: int) -> NDArray[np.bool_]:
+        """The images with a box of it."""
+        found: NDArray[np.bool_] = parts["truths"][:, index] > 0
+        return found
 
     def by_class(self, parts: Parts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average precision of each class, shape (rows, classes); NaN for a class without a box."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.metrics._classwise import Classwise
@@ -55,6 +56,14 @@ class Counted(Summed, Classwise):
         import numpy as np
 
         return self.counts(outputs, truth).reshape(len(outputs), -1).astype(np.float64)
+
+    def joined(self, parts: Sequence[Parts]) -> Parts:
+        """As for any metric, but for the counts that stand side by side."""
+        import numpy as np
+
+        apart = [{"sums": np.reshape(p["sums"], (len(p["sums"]), 3, -1))} for p in parts]
+        whole = super().joined(apart)["sums"]
+        return {"sums": whole.reshape(len(whole), -1)}
 
     def class_count(self, parts: Parts) -> int:
         """As many as have counts."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: What shows single classes where the metric that was asked for does not: the first that suits the data.
-_SHOWING = ("token_f1", "mean_iou", "macro_f1", "recall_at_k")
+_SHOWING = ("token_f1", "mean_iou", "macro_f1", "recall_at_k", "mean_average_precision")
 
 
 class Classwise(Pooled):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from deploykit.core.adapter import Adapter
@@ -149,6 +149,21 @@ class Pooled(Metric):
             parts: Of all examples.
             weights: How often each example counts, shape (rows, examples); 0 leaves it out.
         """
+
+    def joined(self, parts: Sequence[Parts]) -> Parts:
+        """The parts of all examples, from those of some of them after the other.
+
+        Classes that are in some only count nothing in the others.
+        """
+        import numpy as np
+
+        found = {}
+        for name in parts[0]:
+            arrays = [part[name] for part in parts]
+            wide = np.max([array.shape[1:] for array in arrays], axis=0, initial=0)
+            widths = [[(0, 0), *((0, int(w - d)) for w, d in zip(wide, a.shape[1:], strict=True))] for a in arrays]
+            found[name] = np.concatenate([np.pad(a, width) for a, width in zip(arrays, widths, strict=True)])
+        return found
 
     def overall(self, outputs: NDArray[Any], truth: NDArray[Any]) -> float:
         """The metric over all examples, each counted once."""

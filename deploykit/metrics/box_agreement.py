@@ -14,6 +14,7 @@ class BoxAgreement(AveragePrecision):
         "Mean average precision against the original model's detections with a score of 0.3 or more; needs no labels."
     )
     priority = 2
+    why = "there are no labels, and boxes can be compared with the original's"
     thresholds = 10
     truth = "original"
 

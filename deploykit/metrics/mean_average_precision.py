@@ -12,6 +12,7 @@ class MeanAveragePrecision(AveragePrecision):
     label = "mean average precision (mAP)"
     help = "Precision of boxes averaged over recall, IoU .50 to .95 and classes, as COCO has it."
     priority = 3
+    why = "the labels are boxes"
     thresholds = 10
     truth = "labels"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploykit.metrics._contract import Summed
+from deploykit.metrics._contract import Parts, Pooled
 from deploykit.metrics._mean_error import numbers_unsuitable
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class R2(Summed):
+class R2(Pooled):
     """1 minus the squared errors by the labels' variance; the mean over outputs where there are several."""
 
     name = "r2"
@@ -34,16 +34,21 @@ class R2(Summed):
             return f"is undefined: {which} the same for all {len(truth)} examples"
         return ""
 
-    def sums(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
-        """Squared errors, labels, their squares, and one: for each output."""
-        import numpy as np
+    def parts(self, outputs: NDArray[Any], truth: NDArray[Any]) -> Parts:
+        """Squared errors and labels of each output."""
+        wanted = truth.reshape(len(truth), -1).astype("float64")
+        return {"errors": (outputs.reshape(len(outputs), -1) - wanted) ** 2, "labels": wanted}
 
-        wanted = truth.reshape(len(truth), -1).astype(np.float64)
-        errors = (outputs.reshape(len(outputs), -1) - wanted) ** 2
-        wanted = wanted - np.median(wanted, axis=0)  # any constant will do; near the mean no digits are lost
-        return np.concatenate([errors, wanted, wanted**2, np.ones((len(truth), wanted.shape[1]))], axis=1)
+    def pool(self, parts: Parts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The share for each row."""
+        return self._of_sums(weights @ _sums(parts))
 
-    def of_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    def leave_out(self, parts: Parts) -> NDArray[np.float64]:
+        """The share without each example, exactly."""
+        sums = _sums(parts)
+        return self._of_sums(sums.sum(axis=0) - sums)
+
+    def _of_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Over the outputs; NaN where a weighting leaves labels that are all the same."""
         import numpy as np
 
@@ -53,6 +58,15 @@ class R2(Summed):
             each = np.where(spread > 1e-12 * np.maximum(squares, 1e-300), 1 - errors / spread, np.nan)
         found: NDArray[np.float64] = each.mean(axis=-1)
         return found
+
+
+def _sums(parts: Parts) -> NDArray[np.float64]:
+    """Squared errors, labels, their squares, and one: for each output."""
+    import numpy as np
+
+    # Any constant may be taken off; near the mean no digits are lost.
+    labels = parts["labels"] - parts["labels"].mean(axis=0)
+    return np.concatenate([parts["errors"], labels, labels**2, np.ones(labels.shape)], axis=1)
 
 
 ADAPTER = R2()

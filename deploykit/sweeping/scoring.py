@@ -208,8 +208,7 @@ class Judge:
             truth = before if labels is None else np.asarray(labels[part])
             for side, values in zip(found, (after, before), strict=True):
                 side.append(metric.parts(values, truth))
-        mine, theirs = ({n: np.concatenate([p[n] for p in side]) for n in side[0]} for side in found)
-        return compare_parts(metric, mine, theirs)
+        return compare_parts(metric, *map(metric.joined, found))
 
     def _parts(self, outputs: NDArray[Any], split: str) -> Iterator[tuple[slice, NDArray[Any], NDArray[Any]]]:
         """A candidate's outputs and the original's as metrics take them, part by part, with the places."""

@@ -204,6 +204,10 @@ class MetricConformance:
             truth = case.truth(metric)
             parts = metric.parts(mixed, truth)
             assert all(len(array) == _EXAMPLES for array in parts.values())
+            some = [metric.parts(mixed[part], truth[part]) for part in (slice(0, 7), slice(7, _EXAMPLES))]
+            np.testing.assert_allclose(
+                metric.pool(metric.joined(some), np.ones((1, _EXAMPLES))), metric.overall(mixed, truth), rtol=1e-9
+            )
             found = metric.pool(parts, weights.astype(np.float64))
             assert found.shape == (3,)
             for row, value in zip(weights, found, strict=True):

@@ -6,6 +6,7 @@ import pytest
 from deploykit.core.contract import OutputMeaning
 from deploykit.metrics._collapse import collapses
 from deploykit.reporting.evidence.class_changes import compare
+from deploykit.testing import metrics as testing
 
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 RNG = np.random.default_rng(0)
@@ -71,6 +72,16 @@ def test_it_is_named_and_noise_is_not(case):
         assert table.rows[0].sure
         assert said.partition("class ")[2] in table.summary()
         assert not any(r.lost for r in compare(near, before, labels, names, meaning=meant(kind), metric=metric))
+
+
+def test_a_class_that_a_detector_no_longer_finds_is_named():
+    case = next(c for c in testing.cases() if c.kind == "boxes")
+    blind = case.outputs.copy()
+    blind[blind[..., 5] == 2, 5] = -1
+    (found,) = collapses("mean_average_precision", blind, case.outputs, case.labels, meant("boxes"), ())
+    assert found == "Collapsed: class 2 (AP 1.00 → 0.00)."
+    rows = compare(blind, case.outputs, case.labels, meaning=meant("boxes"), metric="mean_average_precision").rows
+    assert (rows[0].index, rows[0].lost, rows[0].figure) == (2, True, "AP")
 
 
 def test_figures_of_classes_are_those_of_each_class_alone():

@@ -1,9 +1,9 @@
 """The control of the metric."""
 
 import pytest
+from deploykit_widgets.space.options import arguments, described, with_value
 
 from deploykit.core.errors import SettingError
-from deploykit_widgets.space.options import arguments, described, with_value
 
 
 def test_the_workbench_offers_metrics_with_their_settings():
