@@ -57,7 +57,9 @@ class RecallAtK(Summed, Classwise):
 
     def only(self, parts: Parts, index: int) -> Parts:
         """What is to be found for its examples."""
-        return {**parts, "sums": parts["sums"] * self.members(parts, index)[:, None]}
+        own = parts["sums"] * self.members(parts, index)[:, None]
+        own[:, 2:] = 0  # what is there to be found stays as it is for one class
+        return {**parts, "sums": own}
 
     def members(self, parts: Parts, index: int) -> NDArray[np.bool_]:
         """Its examples."""
@@ -65,17 +67,37 @@ class RecallAtK(Summed, Classwise):
         return found
 
     def sums(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
-        """Whether an example is found, and whether it can be."""
+        """Whether an example is found, and can be; how many others are found, and can be, only because it is there.
+
+        The last two are about their means, so that they add nothing to the metric: an example drawn twice is no
+        neighbor of its own, but how much depends on what happens to be there to be found belongs to the interval.
+        """
         import numpy as np
 
-        found = np.zeros((len(outputs), 2))
+        found, count = np.zeros((len(outputs), 4)), len(outputs)
         for block, cosines in _neighbors.similarities(outputs):
+            rows = np.arange(len(cosines))
             same = truth[block, None] == truth[None, :]
-            same[np.arange(len(same)), np.arange(block.start, block.stop)] = False
-            nearest = np.where(same, cosines, -np.inf).max(axis=1, keepdims=True)
-            before = ((cosines >= nearest - _neighbors.SAME) & ~same & np.isfinite(cosines)).sum(axis=1)
-            found[block, 1] = same.any(axis=1)
-            found[block, 0] = found[block, 1] * ((before < self.setting) & np.isfinite(nearest[:, 0]))
+            same[rows, np.arange(block.start, block.stop)] = False
+            mates = np.where(same, cosines, -np.inf)
+            first = mates.argmax(axis=1)
+            nearest = mates[rows, first]
+            mates[rows, first] = -np.inf
+            next_ = mates.max(axis=1)
+            others = ~same & np.isfinite(cosines)
+            closer = others & (cosines >= nearest[:, None] - _neighbors.SAME)
+            possible = same.any(axis=1)
+            hit = possible & np.isfinite(nearest) & (closer.sum(axis=1) < self.setting)
+            closer_to_next = (others & (cosines >= next_[:, None] - _neighbors.SAME)).sum(axis=1)
+            still = np.isfinite(next_) & (closer_to_next < self.setting)
+            found[block, 0], found[block, 1] = hit, possible
+            found[:, 2] += np.bincount(first[hit & ~still], minlength=count)
+            only = possible & (same.sum(axis=1) == 1)
+            found[:, 3] += np.bincount(first[only], minlength=count)
+            # A miss that would be a hit without one of those in front of it.
+            near_miss = possible & np.isfinite(nearest) & (closer.sum(axis=1) == self.setting)
+            found[:, 2] -= closer[near_miss].sum(axis=0)
+        found[:, 2:] -= found[:, 2:].mean(axis=0)
         return found
 
     def of_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,7 +105,7 @@ class RecallAtK(Summed, Classwise):
         import numpy as np
 
         with np.errstate(divide="ignore", invalid="ignore"):
-            share: NDArray[np.float64] = sums[..., 0] / sums[..., 1]
+            share: NDArray[np.float64] = (sums[..., 0] + sums[..., 2]) / (sums[..., 1] + sums[..., 3])
         return share
 
 
