@@ -39,8 +39,7 @@ class Score(Plain):
         drop: The change as a loss, so that positive is worse for every metric; what ``max_drop`` limits.
         examples: How many examples it rests on.
         higher_is_better: Direction of ``value``.
-        p_value: Exact McNemar test (binary scores) or paired t-test against the original model; the t-test is of the
-            jackknife's pseudo-values for a metric that is not a mean.
+        p_value: Exact McNemar test (hits) or paired t-test (of pseudo-values if not a mean) against the original.
     """
 
     metric: str
@@ -261,8 +260,7 @@ class Measurement(Plain):
         scores: The metrics; the first one is the one the sweep was asked for.
         latency: None while it has not been timed.
         size_bytes: Size of the artifact.
-        compressed_bytes: Size after gzip: what a pruned model saves in storage and transfer. See
-            ``deploykit.core.digest.compressed_size``.
+        compressed_bytes: Size after gzip (``deploykit.core.digest.compressed_size``): in storage and transfer.
         peak_memory_bytes: Growth of a fresh process's private memory by loading and running the model: libraries and
             memory-mapped files are not counted.
         environment: Host, CPU, governor, load and package versions at the time.
