@@ -22,7 +22,7 @@ from deploykit.transforms._quantizing.settings import attends
 
 #: What presets try of models with attention besides their own recipes.
 _FUSE = Step("simplify_graph", {"fuse": "attention"})
-_PRODUCTS = Step("quantize_dynamic", {"operators": "matmul"})
+_PRODUCTS = Step("quantize_dynamic", {"operators": "matmul", "per_channel": True})
 
 
 def make(routes: Routes, space: Space) -> Plan:
