@@ -64,6 +64,7 @@ EXTRAS = {
     "keyring": ("keyring",),
     "gpu": ("pynvml",),
     "fpga": ("hls4ml",),
+    "audio": ("soundfile",),
 }  # fmt: skip
 
 #: Modules that ``import openvino`` and ``import nncf`` pull in: they report to a server over the network.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from deploykit.core.contract import Declared
 from deploykit.core.errors import DatasetError
 from deploykit.data.labels import class_names
+from deploykit.data.media import Media
 from deploykit.data.preprocess import Preprocess
 from deploykit.data.reading import OnRead, Origin
 from deploykit.data.splitting import read_with, widened, without_training
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset(FromText):
+class Dataset(FromText, Media):
     """Data to calibrate, fine-tune, evaluate and confirm with.
 
-    Make one with `from_arrays`, `from_npz`, `from_csv`, `from_text`, `from_image_folder`, `from_coco` or `from_tf`.
+    Make one with `from_arrays`, `from_npz`, `from_csv`, `from_text`, `from_image_folder`, `from_masks`, `from_coco`,
+    `from_audio` or `from_tf`.
 
     Attributes:
         splits: ``"train"`` (fine-tuning; calibration is drawn from it), ``"evaluation"`` (compares the candidates),

@@ -10,6 +10,7 @@ from pathlib import Path
 #: Constructors of `deploykit.Dataset` that read a path and need nothing else to be said.
 READERS = (
     "from_npz", "from_csv", "from_text", "from_parquet", "from_huggingface", "from_coco", "from_image_folder",
+    "from_masks", "from_audio",
 )  # fmt: skip
 _BY_ENDING = {
     ".csv": "from_csv", ".json": "from_coco", ".parquet": "from_parquet",
@@ -17,15 +18,25 @@ _BY_ENDING = {
 }  # fmt: skip
 #: What columns of text are usually called; the first that is there is taken.
 TEXTS = ("text", "sentence", "review", "content", "document", "tokens", "words", "question", "query", "title")
+#: Endings of recordings.
+RECORDINGS = (".wav", ".flac", ".ogg")
+#: Folders of images and masks inside one.
+IMAGES, MASKS = "images", "masks"
+#: Columns of a CSV file that name recordings.
+FILE_COLUMNS = ("file", "path", "filename")
+#: Files of a folder that are looked at.
+_LOOKED_AT = 200
 
 
 def reader_of(path: Path) -> str:
     """Name of the constructor that reads a path.
 
     A folder with ``.npy`` files is read like an ``.npz`` file, one that ``datasets`` has saved as such, folders with
-    ``.parquet`` files, or with ``.txt`` files by class, as tables and texts, and other folders as images by class. A
-    ``.csv`` file is a table of numbers, or of text where a column is called so; a ``.json`` file holds boxes in COCO's
-    form, or a list of texts. Everything else is read as ``.npz``. No more than the first lines of a file are read.
+    ``.parquet`` files, or with ``.txt`` files by class, as tables and texts, one with the folders ``images`` and
+    ``masks`` as images with masks, one whose folders hold recordings as these by class, and other folders as images by
+    class. A ``.csv`` file is a table of numbers, of recordings where a column names such files, or of text where a
+    column is called so; a ``.json`` file holds boxes in COCO's form, or a list of texts. Everything else is read as
+    ``.npz``. No more than the first lines of a file are read.
 
     Args:
         path: Of data; it need not exist.
@@ -33,6 +44,8 @@ def reader_of(path: Path) -> str:
     with contextlib.suppress(OSError):
         if path.is_dir():
             return _reader_of_folder(path)
+        if path.suffix.lower() == ".csv" and _lists_recordings(path):
+            return "from_audio"
         if path.suffix.lower() in (".csv", ".json") and _holds_text(path):
             return "from_text"
     return _BY_ENDING.get(path.suffix.lower(), "from_npz")
@@ -51,6 +64,11 @@ def _reader_of_folder(path: Path) -> str:
     endings = {p.suffix for p in path.iterdir()}
     if endings & {".npy", ".parquet"}:
         return "from_npz" if ".npy" in endings else "from_parquet"
+    if (path / IMAGES).is_dir() and (path / MASKS).is_dir():
+        return "from_masks"
+    for folder in islice((p for p in sorted(path.iterdir()) if p.is_dir()), _LOOKED_AT):
+        if any(p.suffix.lower() in RECORDINGS for p in islice(folder.iterdir(), _LOOKED_AT)):
+            return "from_audio"
     texts = any(path.glob("*/*.txt")) or any(path.glob("*/*/*.txt"))
     return "from_text" if texts else "from_image_folder"
 
@@ -61,11 +79,28 @@ def _holds_text(path: Path) -> bool:
         with path.open(newline="", encoding="utf-8-sig") as file:
             if path.suffix.lower() == ".json":
                 return file.read(64).lstrip().startswith("[")
-            rows = list(islice(csv.reader(file), 2))
+        rows = _first_rows(path)
     except (ValueError, csv.Error):
         return False  # reading it says why
     cells = [cell for name, cell in zip(*rows, strict=False) if name.strip().lower() in TEXTS] if len(rows) > 1 else []
     return any(not _is_number(cell) for cell in cells)
+
+
+def _first_rows(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return list(islice(csv.reader(file), 2))
+
+
+def _lists_recordings(path: Path) -> bool:
+    """Whether the first row of a table names a recording."""
+    try:
+        rows = _first_rows(path)
+    except (OSError, ValueError, csv.Error):
+        return False  # reading it says why
+    if len(rows) < 2:
+        return False
+    pairs = zip(*rows, strict=False)
+    return any(n.strip().lower() in FILE_COLUMNS and c.strip().lower().endswith(RECORDINGS) for n, c in pairs)
 
 
 def _is_number(cell: str) -> bool:

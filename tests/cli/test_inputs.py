@@ -153,3 +153,23 @@ def test_text_with_a_tokenizer(tmp_path):
     assert data(*flags).preprocess["text"].tokenizer is None
     with pytest.raises(argparse.ArgumentTypeError, match="--max-length applies only with --tokenizer"):
         data(*flags, "--max-length", 6)
+
+
+def test_images_with_masks(tmp_path):
+    for part in ("photos", "numbers"):
+        (tmp_path / part).mkdir()
+    for i in range(30):
+        Image.fromarray(np.full((4, 4), i, np.uint8)).save(tmp_path / "photos" / f"{i}.png")
+        Image.fromarray(np.full((4, 4, 3), (0, 0, 255 * (i % 2)), np.uint8)).save(tmp_path / "numbers" / f"{i}.png")
+    found = data(
+        "--data", tmp_path / "photos", "--masks", tmp_path / "numbers", "--colors", "#000000=0,#0000ff=1",
+        "--resize", "2,2",
+    )  # fmt: skip
+    assert found.labels().shape == (len(found.labels()), 2, 2)
+    images = found.splits["evaluation"].inputs["input"]
+    np.testing.assert_array_equal(found.labels(), images[..., 0] % 2)
+    with pytest.raises(argparse.ArgumentTypeError, match="--rate applies to recordings"):
+        data("--data", tmp_path / "photos", "--rate", "8000")
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", Y)
+    assert len(data("--data", tmp_path)) == 60

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 #: Which flags belong to which kinds of data: constructors of `Dataset`, and the files in words.
 _TABLES = ("from_csv", "from_text", "from_parquet", "from_huggingface")
 _NPZ, _COCO = (("from_npz",), ".npz files"), (("from_coco",), ".json files")
+_MASKS, _AUDIO = (("from_masks",), "images with masks"), (("from_audio",), "recordings")
 _ONLY = {
+    "masks": _MASKS, "colors": _MASKS, "ignore": _MASKS, "rate": _AUDIO, "seconds": _AUDIO,
     "x_key": _NPZ, "y_key": _NPZ, "images": _COCO, "fit": _COCO, "test_data": _COCO, "test_images": _COCO,
     "label": (_TABLES, ".csv files and other tables"), "text": (_TABLES, ".csv files and other tables"),
     "drop": (("from_csv", "from_parquet", "from_huggingface"), ".csv and Parquet files"),
 }  # fmt: skip
 #: Constructors that say how far they are.
-_SAYING = ("from_csv", "from_image_folder")
+_SAYING = ("from_csv", "from_image_folder", "from_masks", "from_audio")
 #: Reading that takes longer than this says how far it is, so often.
 _SAY_S = 5.0
 #: Flags that are settings of `Preprocess`.
@@ -75,13 +77,20 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesi
         metavar="DATA",
         required=required,
         help=".npz with x and y, x_train y_train x_test y_test, an array per input, a folder of such .npy files; .csv, "
-        ".jsonl, .parquet or text, a row per example; a folder per class of images or texts; a folder of Hugging Face "
-        "datasets; or a .json with boxes in COCO's form",
+        ".jsonl, .parquet or text, a row per example; a folder per class of images, recordings or texts; folders "
+        "images and masks; a folder of Hugging Face datasets; or a .json with boxes in COCO's form",
     )
     group.add_argument("--images", metavar="FOLDER", help="images of the .json (default: the folder it is in)")
     group.add_argument(
         "--fit", choices=FITS, help="how images of another size than --resize are fitted (default: letterbox)"
     )
+    group.add_argument("--masks", metavar="FOLDER", help="a mask for each image of the folder DATA")
+    group.add_argument(
+        "--colors", metavar="#RRGGBB=N,…", type=_colors, help="class number that each color of the masks stands for"
+    )
+    group.add_argument("--ignore", metavar="N", type=int, help="value of pixels without a label (default: 255)")
+    group.add_argument("--rate", metavar="HZ", type=int, help="samples per second of recordings (default: most files')")
+    group.add_argument("--seconds", metavar="X", type=_number, help="length of recordings (default: most files')")
     group.add_argument("--test-data", metavar="FILE", help="another .json, of held-out images")
     group.add_argument("--test-images", metavar="FOLDER", help="their images (default: the folder of the others)")
     group.add_argument(
@@ -148,6 +157,13 @@ def _add_meaning(parser: argparse.ArgumentParser) -> None:
     add_options(group, SignatureOptions)
 
 
+def _colors(text: str) -> dict[str, int]:
+    try:
+        return {color: int(number) for color, number in (pair.split("=") for pair in text.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected #RRGGBB=NUMBER,…, got {text!r}.") from None
+
+
 class _Reading:
     """Says on stderr how far long reading is."""
 
@@ -165,7 +181,7 @@ class _Reading:
 def data(options: argparse.Namespace) -> Dataset:
     """The data that were named."""
     path = Path(options.data)
-    reader = reader_of(path)
+    reader = "from_masks" if options.masks is not None else reader_of(path)
     for flag, (readers, files) in _ONLY.items():
         if getattr(options, flag) is not None and reader not in readers:
             raise argparse.ArgumentTypeError(f"--{flag.replace('_', '-')} applies to {files}, not to {path}.")
@@ -189,7 +205,11 @@ def data(options: argparse.Namespace) -> Dataset:
         common["text"] = options.text
     if reader in _ONLY["drop"][0]:
         common["drop"] = options.drop or ()
-    if reader in ("from_image_folder", "from_huggingface"):
+    if reader == "from_masks":
+        common |= {n: v for n in ("masks", "colors", "ignore") if (v := getattr(options, n)) is not None}
+    if reader == "from_audio":
+        common |= {"rate": options.rate, "seconds": options.seconds}
+    if reader in ("from_image_folder", "from_huggingface", "from_masks"):
         common["size"] = preprocess.resize
     if reader == "from_npz":
         common |= {"x_key": options.x_key, "y_key": options.y_key}

@@ -19,7 +19,8 @@ from deploykit.data.sources._stack import Stack
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_IMAGES = {
+#: Endings of images.
+IMAGES = {
     ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
 }  # fmt: skip
 _TRAIN = {"train", "training"}
@@ -122,7 +123,7 @@ def _parts(path: Path, walk: _Walk) -> dict[str, Path]:
 def _holds_classes(folder: Path, walk: _Walk) -> bool:
     """Whether a folder holds folders of images, and no images itself."""
     return bool(_folders(folder, walk)) and not any(
-        p.suffix.lower() in _IMAGES and p.is_file() for p in _entries(folder, walk)
+        p.suffix.lower() in IMAGES and p.is_file() for p in _entries(folder, walk)
     )
 
 
@@ -149,7 +150,7 @@ def _inside(path: Path, walk: _Walk) -> bool:
 
 def _files(folder: Path, names: list[str], walk: _Walk) -> list[tuple[Path, int]]:
     """Images and the index of their class."""
-    beside = sum(p.suffix.lower() in _IMAGES and not p.is_dir() for p in _entries(folder, walk))
+    beside = sum(p.suffix.lower() in IMAGES and not p.is_dir() for p in _entries(folder, walk))
     if beside:
         walk.left_out.append(f"{beside} image{'s' if beside > 1 else ''} beside the class folders in {folder.name}")
     found, lacking = [], []
@@ -162,7 +163,7 @@ def _files(folder: Path, names: list[str], walk: _Walk) -> list[tuple[Path, int]
             lacking.append((name, walk.skipped - before[0], walk.folders[before[1] :]))
         found += mine
     if not found and not any(inner for _, _, inner in lacking):
-        kinds = ", ".join(sorted(_IMAGES))
+        kinds = ", ".join(sorted(IMAGES))
         raise DatasetError(f"{folder} holds no images ({kinds}){_only(walk.skipped)}.", remedy="check the folder.")
     for name, skipped, inner in lacking:
         where = f": its images may be in the sub-folder{'s' if len(inner) > 1 else ''} {shown(inner)}" if inner else ""
@@ -196,7 +197,7 @@ def _images(folder: Path, walk: _Walk) -> Iterator[Path]:
                 walk.folders.append(os.path.relpath(entry, walk.root) if entry.is_absolute() else str(entry))
             elif not stat.S_ISREG(mode):
                 walk.skipped["pipes, sockets or devices"] += 1
-            elif entry.suffix.lower() in _IMAGES:
+            elif entry.suffix.lower() in IMAGES:
                 yield entry
             else:
                 walk.skipped[entry.suffix.lower() or "without ending"] += 1

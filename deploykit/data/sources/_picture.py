@@ -41,7 +41,7 @@ class Pictures:
 
     def size(self, file: Path) -> tuple[int, int]:
         """(height, width) of an image as it will be read."""
-        with _opened(file) as picture:
+        with opened(file) as picture:
             return _size_of(picture)
 
     def read(self, file: Path, size: tuple[int, int] | None) -> NDArray[Any]:
@@ -50,7 +50,7 @@ class Pictures:
         Raises:
             DatasetError: It is not a readable image; names it.
         """
-        with _opened(file) as picture:
+        with opened(file) as picture:
             pixels = self.pixels(picture)
         self.read_count += 1
         if size is not None and pixels.shape[:2] != size:
@@ -145,7 +145,7 @@ def decoded(data: bytes, check: Callable[[int, int], None]) -> NDArray[Any]:
     Raises:
         DatasetError: It is not a readable image.
     """
-    with _opened(io.BytesIO(data)) as picture:
+    with opened(io.BytesIO(data)) as picture:
         check(*_size_of(picture))
         return Pictures().pixels(picture)
 
@@ -166,7 +166,8 @@ def _is_narrowed(picture: Any) -> bool:
 
 
 @contextmanager
-def _opened(file: Path | io.BytesIO) -> Iterator[Any]:
+def opened(file: Path | io.BytesIO) -> Iterator[Any]:
+    """An image file as Pillow opens it; what goes wrong with it is a `DatasetError` that names it."""
     image_module = require("PIL.Image", "")
     received = isinstance(file, io.BytesIO)
     try:

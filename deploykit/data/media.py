@@ -1,0 +1,118 @@
+"""Datasets of images with masks, and of recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from deploykit.data.labels import class_names
+from deploykit.data.making import Made
+from deploykit.data.reading import OnRead
+
+
+class Media(Made):
+    """Constructors of `deploykit.Dataset` for masks and recordings."""
+
+    @classmethod
+    def from_masks(
+        cls,
+        images: str | Path,
+        masks: str | Path | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        colors: Mapping[Any, int] | None = None,
+        ignore: int | None = 255,
+        progress: OnRead | None = None,
+        **options: Any,
+    ) -> Self:
+        """Images with masks for segmentation: a class for every pixel.
+
+        An image and its mask have the same name apart from the ending, and the same place below their folders. The
+        values of gray and palette masks are class numbers; masks in colors need ``colors``. Masks of 0 and 255 alone
+        are black and white: 255 is class 1. `reading` names and counts images without a mask, masks without an image,
+        and what was scaled.
+
+        Args:
+            images: Folder of the images; without ``masks`` one that holds the folders ``images`` and ``masks``.
+            masks: Folder of the masks, in a format that keeps every pixel (PNG).
+            size: (height, width) of all images and masks; None: the most frequent size. With it, a mask may have
+                another size than its image. Masks are scaled to the nearest pixel.
+            colors: Color (``"#ff0000"`` or three numbers) → class number; ``ignore`` for pixels without a label.
+            ignore: Value of pixels without a label, which metrics skip; None: every value is a class.
+            progress: Called while it is read with what is done, of how much (0: not known), and the unit.
+            **options: As in `Dataset.from_arrays`; ``classes`` names the classes by number.
+
+        Raises:
+            DatasetError: No image has a mask, a mask has another size than its image, a color is unknown, or a value is
+                not a class.
+
+        Example:
+            >>> import numpy as np
+            >>> from pathlib import Path
+            >>> from PIL import Image
+            >>> for part in ("images", "masks"):
+            ...     Path("road", part).mkdir(parents=True, exist_ok=True)
+            >>> for i in range(50):
+            ...     pixels = np.zeros((8, 8), np.uint8)
+            ...     pixels[i % 8 :] = 1
+            ...     Image.fromarray(pixels * 200).save(f"road/images/{i}.png")
+            ...     Image.fromarray(pixels).save(f"road/masks/{i}.png")
+            >>> given = dk.Dataset.from_masks("road", classes=["sky", "road"])
+            >>> given.labels().shape
+            (18, 8, 8)
+        """
+        from deploykit.data import sources
+
+        found = sources.read_masks(
+            Path(images), None if masks is None else Path(masks), size=size,
+            classes=class_names(options.get("classes", ())), colors=colors, ignore=ignore, progress=progress,
+        )  # fmt: skip
+        return cls._found(found, options)
+
+    @classmethod
+    def from_audio(
+        cls,
+        path: str | Path,
+        *,
+        rate: int | None = None,
+        seconds: float | None = None,
+        progress: OnRead | None = None,
+        **options: Any,
+    ) -> Self:
+        """Recordings (``.wav``, ``.flac``, ``.ogg``) of one length: float32 from −1 to 1, shape (examples, samples).
+
+        Channels are mixed to their mean, other rates are resampled with a polyphase filter, shorter recordings get
+        zeros at their end and longer ones lose theirs. `reading` says how many, and names and counts silent ones, which
+        are left out. Needs ``deploykit[audio]``.
+
+        Args:
+            path: A folder with one folder of recordings per class, or a CSV file with the columns ``file`` (relative to
+                it) and ``label``.
+            rate: Samples per second; None: the rate that most files have.
+            seconds: Length of every recording; None: the length that most have.
+            progress: Called while it is read with what is done, of how much (0: not known), and the unit.
+            **options: As in `Dataset.from_arrays`; ``classes`` gives the order of the classes.
+
+        Raises:
+            DatasetError: No recording is found, one cannot be read (with its name), or all are silent.
+            MissingExtraError: The package soundfile is not installed.
+
+        Example:
+            >>> import numpy as np
+            >>> from pathlib import Path
+            >>> import soundfile
+            >>> for name, pitch in [("high", 880), ("low", 220)]:
+            ...     Path("tones", name).mkdir(parents=True, exist_ok=True)
+            ...     for i in range(30):
+            ...         wave = np.sin(2 * np.pi * (pitch + i) * np.arange(400) / 8000)
+            ...         soundfile.write(f"tones/{name}/{i}.wav", wave, 8000)
+            >>> given = dk.Dataset.from_audio("tones")
+            >>> given.classes, given.sample(2).shape
+            (('high', 'low'), (2, 400))
+        """
+        from deploykit.data import sources
+
+        names = class_names(options.get("classes", ()))
+        found = sources.read_audio(Path(path), rate, seconds, names, progress)
+        return cls._found(found, options)
