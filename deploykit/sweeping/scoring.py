@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError
-from deploykit.core.mapped import blocks, is_large, let_go, open_mapped
+from deploykit.core.mapped import blocks, is_large, let_go, open_mapped, steps
 from deploykit.core.result import Interval, Judged, Score
 from deploykit.measuring.accuracy import Paired, compare, compare_parts, extra_metrics, score
 from deploykit.measuring.answers import answers, are_classes, read_as
@@ -213,7 +213,7 @@ class Judge:
     def _parts(self, outputs: NDArray[Any], split: str) -> Iterator[tuple[slice, NDArray[Any], NDArray[Any]]]:
         """A candidate's outputs and the original's as metrics take them, part by part, with the places."""
         original = self._original[split]
-        for part, block in blocks(outputs):
+        for part, block in blocks(outputs, steps(outputs)):
             yield part, read_as(block, self._contract), read_as(original[part], self._contract)
             let_go(original)
 
@@ -267,7 +267,7 @@ def _check_numbers(outputs: NDArray[Any], whose: str) -> None:
     if outputs.dtype.kind != "f" or not outputs.size:
         return
     examples = numbers = 0
-    for _, block in blocks(outputs):
+    for _, block in blocks(outputs, steps(outputs)):
         bad = np.isnan(block).reshape(len(block), -1)
         examples, numbers = examples + int(bad.any(axis=1).sum()), numbers + int(bad.sum())
     if examples:
