@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from deploykit.core.serial import from_plain, to_plain
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.data.preprocess import Preprocess
 from deploykit.loading._contract import FORMATS
-from deploykit.measuring.dependence import depends_on_batch
+from deploykit.measuring.dependence import depends_on_batch, depends_on_padding
 from deploykit.runtimes._session import Session
 from deploykit.sandbox.task import Report
 
@@ -53,7 +54,8 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         report: Not used.
 
     Returns:
-        ``inputs`` and ``outputs``: specs of what clients send and get; ``input_names`` and ``output_names`` in the
+        ``preprocess`` as it is served: texts are padded no further than they must be; ``inputs`` and ``outputs``: specs
+        of what clients send and get; ``input_names`` and ``output_names`` in the
         file; ``file_inputs`` and ``file_outputs``: the file's own specs; ``batch_dependent``; ``joined``: whether
         examples of several requests may run as one batch; ``tolerance``; ``resident_bytes``: the most memory that this
         process had, its libraries included.
@@ -64,6 +66,7 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     key, folder = arguments["key"], Path(arguments["folder"])
     vault = Vault(Key.of_text(key) if key else None, folder)
     raw = load_arrays(folder / arguments["golden_inputs"], vault.read(arguments["golden_inputs"]))
+    preprocess = _as_short_as_may_be(session, raw, preprocess, arguments["batch_dependent"])
     prepared = Predictor(session, preprocess).prepare(raw)
     dependent = arguments["batch_dependent"] or depends_on_batch(session, prepared)
     outputs = Predictor(session, preprocess, target.batch_size if dependent else 0).run(prepared)
@@ -72,6 +75,7 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     count = len(next(iter(raw.values())))
     steps = [_QUANTIZATION_STEPS * s.scale / value_range(outputs[o.name]) for s, o in session.given if s.scale]
     return {
+        "preprocess": to_plain(preprocess),
         "inputs": to_plain(client_inputs(contract, raw, preprocess, session.feeding.inputs)),
         "outputs": to_plain(client_outputs(contract, session.given, outputs, count)),
         "input_names": {meaning.name: spec.name for spec, meaning in session.feeding.inputs if meaning is not None},
@@ -83,6 +87,17 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         "joined": not dependent and _is_batched(session),
         "resident_bytes": _most_resident(),
     }
+
+
+def _as_short_as_may_be(
+    session: Session, raw: Mapping[str, NDArray[Any]], preprocess: dict[str, Preprocess], dependent: bool
+) -> dict[str, Preprocess]:  # fmt: skip
+    """Preprocessing that pads texts to the longest of a request, if answers depend neither on that nor on a batch."""
+    texts = {name: step for name, step in preprocess.items() if step.tokenizer is not None}
+    if not texts or dependent or depends_on_padding(session, raw, preprocess) is not False:
+        return preprocess
+    short = {name: replace(step, tokenizer=step.tokenizer and step.tokenizer.padded(0)) for name, step in texts.items()}
+    return {**preprocess, **short}
 
 
 def _most_resident() -> int:

@@ -23,6 +23,7 @@ from deploykit.core.model import TensorSpec
 from deploykit.core.parameter import Value
 from deploykit.core.security.keys import Key, read_key
 from deploykit.core.serial import from_plain, to_plain
+from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._contract import EXPORTERS, Draft, Exporter
 from deploykit.exporters._documents.bill import BILL, bill
 from deploykit.exporters._documents.card import CARD, card
@@ -228,7 +229,7 @@ def _write(
         target=chosen.target,
         inputs=draft.inputs,
         outputs=draft.outputs,
-        preprocess=chosen.data.preprocess,
+        preprocess=from_plain(dict[str, Preprocess], recorded["preprocess"]),
         classes=chosen.data.classes,
         recipe=chosen.recipe,
         source={"name": chosen.model.name, "format": chosen.model.format, "digest": chosen.model.digest},

@@ -7,9 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DeploykitError
-from deploykit.data.examples import Examples
-from deploykit.data.preprocess import prepared
-from deploykit.data.tokens.tokenizer import Tokenizer
+from deploykit.data.preprocess import Preprocess, prepared
 from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
@@ -21,6 +19,8 @@ EXAMPLES = 16
 _CLOSE = 3e-5
 #: Tokens by which texts are filled up further.
 _MORE_PADDING = 16
+#: Texts that are filled up.
+_TEXTS = 8
 
 
 def depends_on_batch(session: Session, batch: Mapping[str, NDArray[Any]]) -> bool:
@@ -56,45 +56,45 @@ def depends_on_batch(session: Session, batch: Mapping[str, NDArray[Any]]) -> boo
     )
 
 
-def depends_on_padding(session: Session, data: Examples, count: int = EXAMPLES) -> bool:
-    """Whether texts get other answers when their tokens are filled up further, as far as a few can tell.
+def depends_on_padding(
+    session: Session, raw: Mapping[str, NDArray[Any]], preprocess: Mapping[str, Preprocess]
+) -> bool | None:
+    """Whether texts get other answers when their tokens are filled up, as far as a few can tell.
 
-    Answers for each token are compared where both lengths have one. A model that takes one length alone is fed that
-    length everywhere.
+    Each text is run alone, at its own length and at a longer one, and answers for each token are compared where both
+    have one.
 
     Args:
         session: The opened model.
-        data: What it was measured on.
-        count: Texts that are tried.
+        raw: Some raw examples by input name, batch first.
+        preprocess: Input name → preprocessing.
+
+    Returns:
+        None where nothing can be tried: no text, a model that takes one length alone, or texts that all fill it.
     """
-    name, step = next(((n, s) for n, s in data.preprocess.items() if s.tokenizer is not None), ("", None))
+    name, step = next(((n, s) for n, s in preprocess.items() if s.tokenizer is not None), ("", None))
     tokenizer = None if step is None else step.tokenizer
-    split = data.splits["evaluation"]
-    if step is None or tokenizer is None or split.prepared:
-        return False
-    longer = min(tokenizer.length + _MORE_PADDING, tokenizer.max_length)
     fixed = any(s.shape and s.shape[-1] is not None for s in session.inputs if len(s.shape or ()) == 2)
-    if longer <= tokenizer.length or fixed or session.batch_size:
-        return False
-    raw = split.take(slice(0, min(count, len(split)))).inputs
-    steps = {**data.preprocess, name: replace(step, tokenizer=tokenizer.padded(longer))}
-    fed = prepared(raw, data.preprocess)
-    short, long = session.predict(fed), session.predict(prepared(raw, steps))
-    left = tokenizer.side == "left"
-    for output, value in short.items():
-        other = long[output]
-        if other.shape != value.shape and other.ndim > 1 and other.shape[1] == longer:
-            other = other[:, -value.shape[1] :] if left else other[:, : value.shape[1]]
-        there = _there(value, fed, tokenizer)
-        if other.shape != value.shape or _differ(value[there], other[there]):
-            return True
-    return False
-
-
-def _there(value: NDArray[Any], fed: Mapping[str, NDArray[Any]], tokenizer: Tokenizer) -> Any:
-    """Where an output has tokens and no padding; everywhere for an output of whole texts."""
-    mask = next((fed[name] for name, column in tokenizer.feeds if column == "mask"), None)
-    return slice(None) if mask is None or value.shape[:2] != mask.shape else mask.astype(bool)
+    if step is None or tokenizer is None or fixed or session.batch_size:
+        return None
+    tried = None
+    for place, own in enumerate(tokenizer.lengths(raw[name][:_TEXTS]).tolist()):
+        longer = min(max(tokenizer.length, own + _MORE_PADDING), tokenizer.max_length)
+        if longer <= own:
+            continue
+        one = {key: array[place : place + 1] for key, array in raw.items()}
+        short, long = (
+            session.predict(prepared(one, {**preprocess, name: replace(step, tokenizer=tokenizer.padded(length))}))
+            for length in (0, longer)
+        )
+        for output, value in short.items():
+            other = long[output]
+            if other.shape != value.shape and other.ndim > 1 and other.shape[1] == longer:
+                other = other[:, -value.shape[1] :] if tokenizer.side == "left" else other[:, : value.shape[1]]
+            if other.shape != value.shape or _differ(value, other):
+                return True
+        tried = False
+    return tried
 
 
 def _varied(example: NDArray[Any], place: int) -> NDArray[Any]:

@@ -37,9 +37,10 @@ def test_the_usual_one_of_several_is_taken_and_the_others_are_named(folder):
     for name in ("model.onnx", "model_quantized.onnx"):
         shutil.copy(folder / "model.onnx", folder / "onnx" / name)
     (folder / "model.onnx").rename(folder / "old.onnx")
+    (folder / "model.tflite").write_bytes(b"\0\0\0\0TFL3")
     found = dk.load(folder)
     assert found.path == str(folder / "onnx/model.onnx")
-    assert found.warnings == ("took onnx/model.onnx; also there: old.onnx, onnx/model_quantized.onnx.",)
+    assert found.warnings == ("took onnx/model.onnx; also there: old.onnx, onnx/model_quantized.onnx, model.tflite.",)
     named = dk.load(folder / "onnx/model_quantized.onnx")
     assert (named.name, named.hub, named.classes) == ("model_quantized", str(folder), ("negative", "positive"))
 

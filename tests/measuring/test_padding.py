@@ -24,6 +24,6 @@ def test_padding_that_is_masked_changes_nothing_and_other_padding_does(tmp_path,
         mask.CopyFrom(onnx.numpy_helper.from_array(np.float32(far), "far"))
         onnx.save(model, tmp_path / "model.onnx")
         session = RUNTIMES.get("onnxruntime").open(tmp_path / "model.onnx", Target("onnxruntime"), "onnx", data.checked)
-        found.append(depends_on_padding(session, data))
+        found.append(depends_on_padding(session, data.splits["evaluation"].inputs, data.preprocess))
         session.close()
     assert found == [False, True]

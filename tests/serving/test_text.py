@@ -46,6 +46,7 @@ def test_the_artifact_takes_text_and_needs_the_tokenizers(served):
     assert [(s.name, s.shape, s.dtype) for s in artifact.manifest.inputs] == [("text", (None,), "string")]
     assert artifact.manifest.classes == ("negative", "positive")
     assert any(line.startswith("tokenizers==") for line in artifact.manifest.requirements)
+    assert artifact.manifest.preprocess["text"].tokenizer.length == 0  # no further than a request needs
     assert dk.verify(artifact).ok
 
 

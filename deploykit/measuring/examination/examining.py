@@ -79,7 +79,9 @@ def examine(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     again = session.predict(few)
     repeats = same(again, session.predict(few))
     dependent = repeats and (not _same_among_others(session, again, outputs) or depends_on_batch(session, batch))
-    padded = repeats and depends_on_padding(session, data, _AGAIN)
+    split = data.splits["evaluation"]
+    texts = {} if split.prepared else split.take(slice(0, _AGAIN)).inputs
+    padded = bool(repeats and texts and depends_on_padding(session, texts, data.preprocess))
     contract = replace(contract, batch_dependent=dependent, padding_dependent=padded)
     save(Path(arguments["out"]) / REFERENCE, outputs)
     found = check(session, data, contract, outputs, declared)
