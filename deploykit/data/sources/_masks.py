@@ -171,7 +171,7 @@ def _color(value: Any) -> tuple[int, ...]:
     elif isinstance(value, Sequence) and len(value) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in value):
         return tuple(value)
     raise DatasetError(
-        f"colors names {value!r}, which is not a color.", remedy="write '#ff0000', or (255, 0, 0) from 0 to 255."
+        f"Expected a color in colors=, got {value!r}.", remedy="write '#ff0000', or (255, 0, 0) from 0 to 255."
     )
 
 
