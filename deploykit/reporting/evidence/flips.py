@@ -42,7 +42,7 @@ class Guess(Plain):
 
 @dataclass(frozen=True)
 class FlippedBox(Plain):
-    """A box of an example in which a detector finds other boxes.
+    """A box of an example in which a detector finds other boxes, or a row of pixels that get another class.
 
     Attributes:
         corners: Left, top, right and bottom as shares of the image.
@@ -70,11 +70,12 @@ class Flip(Plain):
         confidence_before: Confidence of the former in its answer, 0 to 1; None when outputs are numbers.
         confidence_after: Confidence of this candidate in its own answer.
         lost: Confidence in the former answer that is lost, 0 to 1. When outputs are numbers: growth of the error, in
-            units of the label; without labels the mean difference of both outputs. When they are boxes: boxes that are
-            missed or wrong now and were not, less those that were.
+            units of the label; without labels the mean difference of both outputs. When they are classes of positions:
+            the share of positions that are wrong now and were not, less those that were. When they are boxes: how many
+            are missed or wrong now and were not, less those that were.
         top_before: The likeliest answers before, at most five, likeliest first.
         top_after: The likeliest answers now.
-        boxes: When outputs are boxes: those of the example.
+        boxes: When outputs are boxes or masks: what of them changed, to be drawn.
     """
 
     example: int
@@ -197,6 +198,10 @@ def find(
         changed = _texts(after.tolist(), before.tolist(), None if labels is None else labels.tolist())
         return Flips(tuple(changed), len(after), split, classes=True, labelled=labels is not None, against=against)
     if not are_classes(meaning, before.shape):
+        if meaning.is_classes and (labels is None or labels.dtype.kind in "iu"):
+            from deploykit.reporting.evidence import positions
+
+            return positions.find(after, before, labels, names, split, against)
         return _errors(after, before, labels, split, against)
     known = {
         "probabilities": "probabilities", "probability": "probabilities", "classes": "class numbers, taken as sure",

@@ -94,7 +94,8 @@ class CandidateSection(Panel):
         known = ("flips", *evidence.identity(choice), "")
 
         def work() -> Any:
-            boxed = choice.report.contract.scored.kind == "boxes"
+            contract = choice.report.contract
+            boxed = contract.scored.kind == "boxes" or contract.labels.kind == "positions"
             found = self._memory.get(known, choice.flips) if boxed else None
             return evidence.sample(choice, int(example), found=found)
 
