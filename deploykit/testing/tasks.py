@@ -349,7 +349,7 @@ TASKS: dict[str, Kind] = {
         _detector,
         {"boxes": _near, "scores": _found},
         classes=_NAMES,
-        epochs=15,
+        epochs=12,
         targets=_cells,
     ),
     "several labels": Kind(

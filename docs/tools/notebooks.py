@@ -51,8 +51,8 @@ SMALL: dict[str, dict[str, Any]] = {
 _PRUNE = {"technique": "prune_magnitude", "parameters": {"sparsity": 0.5, "epochs": 1, "train_examples": 1000}}
 #: Shown in its place on the site: the tutorials are documents, not records of one machine's folders.
 _SHOWN_FOLDER = "notebooks"
-#: Output that needs a kernel or scripts from elsewhere; each has a static form beside it.
-_LIVE = ("application/vnd.jupyter.widget-view+json", "application/javascript")
+#: Output that needs a kernel or scripts from elsewhere, or is there twice; each has a static form beside it.
+_LIVE = ("application/vnd.jupyter.widget-view+json", "application/javascript", "image/jpeg")
 _STAMP = "deploykit_docs"
 _LINK = re.compile(r"`(\d\d_\w+)(?:\.ipynb)?`")
 _NOTE = """```{note}

@@ -98,7 +98,7 @@ def test_a_layout_restricts_the_choice():
 
 def test_other_costs():
     assert decide([SAFE, row("tiny", 0.5, 0.0, size=10), BASE], Goal(minimize="size")).winner.key == "tiny"
-    with pytest.raises(SettingError, match="known: compressed_size, cpu, latency, memory, size"):
+    with pytest.raises(SettingError, match="known: compressed_size, cost, cpu, energy, latency, load, memory, size"):
         decide(ROWS, Goal(minimize="beauty"))
 
 
