@@ -23,8 +23,8 @@ class Detection(Plain):
     """How outputs are decoded into detections: corners, score and class of each.
 
     Attributes:
-        layout: One of `LAYOUTS`.
-        format: One of `FORMATS`.
+        layout: One of ``LAYOUTS``.
+        format: One of ``FORMATS``.
         boxes: Output that holds the boxes, or all of it.
         scores: Output with a score per box, or one per box and class; "" where ``boxes`` holds them.
         classes: Output with a class per box; "" where scores are given for each class.
@@ -33,7 +33,7 @@ class Detection(Plain):
         size: (height, width) in pixels of the images that the model gets.
         first_class: Number that the model gives to class 0.
         background: Column of scores that stands for no object: ``"none"``, ``"first"`` or ``"last"``.
-        activation: What turns scores into probabilities, one of `ACTIVATIONS`.
+        activation: What turns scores into probabilities, one of ``ACTIVATIONS``.
         objectness: Whether the score of a class is to be multiplied by column 4 (``heads``).
         score_column: Column of the score in ``rows``, 4 or 5; the other one holds the class.
         axis: Axis of the columns of ``heads``, with the batch first: 1 or −1.
