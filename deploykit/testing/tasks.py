@@ -8,6 +8,8 @@ Scenes are put together from single pictures, so what is where in them is known 
 
 from __future__ import annotations
 
+import base64
+import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploykit.core.errors import unknown_name
 from deploykit.data.preprocess import Preprocess
+from deploykit.reporting.views.html import THEMED
+from deploykit.reporting.views.images import png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +30,8 @@ SIZE = 32
 SHOWN = {1: "trouser", 5: "sandal", 8: "bag", 6: "shirt"}
 #: Cells of a side in which the detector looks.
 CELLS = 8
+#: Longest side of a picture of scenes, in pixels.
+_LONGEST = 1024
 _MOST_ITEMS = 3
 _TRAINED, _JUDGED = 2000, 400
 
@@ -61,6 +67,47 @@ class Made:
     preprocess: Preprocess
     metric: str
     declared: dict[str, Any]
+
+
+#: Colors of the background of masks on light and dark pages, and of the classes in `SHOWN` on both.
+_GROUND, _COLORS = ((255, 255, 255), (24, 24, 27)), ((31, 119, 180), (255, 127, 14), (44, 160, 44), (148, 103, 189))
+
+
+class Scenery:
+    """Scenes, and below them masks of them, as a picture in a notebook.
+
+    Args:
+        words: What it shows, for screen readers.
+        images: Bytes, shape (scenes, SIZE, SIZE).
+        masks: Class of each pixel, by row of the picture, shape (scenes, SIZE, SIZE) each.
+    """
+
+    def __init__(self, words: str, images: NDArray[Any], *masks: NDArray[Any]) -> None:
+        self._words, self._images, self._masks = words, images, masks
+
+    def drawn(self, *, dark: bool) -> NDArray[np.uint8]:
+        """The pixels, for a dark page or a light one."""
+        import numpy as np
+
+        ground = _GROUND[dark]
+        colors = np.array([ground, *_COLORS], np.uint8)
+        rows = [np.repeat(self._images[..., None], 3, axis=-1), *(colors[mask] for mask in self._masks)]
+        lines = []
+        for row in rows:
+            framed = np.full((len(row), SIZE + 2, SIZE + 2, 3), ground, np.uint8)
+            framed[:, 1:-1, 1:-1] = row
+            lines.append(np.concatenate(list(framed), axis=1))
+        return np.concatenate(lines)
+
+    def __repr__(self) -> str:
+        return self._words
+
+    def _repr_html_(self) -> str:
+        words, shown = html.escape(self._words, quote=True), ""
+        for name, dark in (("light", False), ("dark", True)):
+            data = base64.b64encode(png(self.drawn(dark=dark), _LONGEST)).decode()
+            shown += f'<img class="dk-{name}" alt="{words}" src="data:image/png;base64,{data}">'
+        return f'<style>{THEMED}</style><div class="dk-report">{shown}</div>'
 
 
 def scenes(images: NDArray[Any], labels: NDArray[Any], count: int, seed: int) -> Scenes:
