@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deploykit.core.contract import OutputMeaning
-from deploykit.reporting.evidence import flips
+from deploykit.reporting.evidence import positions
 
 SCORES = OutputMeaning("pixels", "scores", "scored", "float32")
 
@@ -22,7 +22,7 @@ def test_the_rows_of_a_mask_that_changed_are_drawn():
     new[1, 2, 3] = 0
     new[2, 3, 4] = 1
     truth[2, 3, 4] = -1  # it has no label
-    found = flips.find(scores(new), scores(old), truth, meaning=SCORES)
+    found = positions.find(scores(new), scores(old), truth, meaning=SCORES)
     (row,) = found.rows
     assert row.example == 1
     assert row.lost == pytest.approx((3 - 1) / 20)
@@ -36,7 +36,9 @@ def test_the_rows_of_a_mask_that_changed_are_drawn():
 def test_tags_of_tokens_are_written_out():
     truth = np.array([[0, 1, -1], [2, 2, 0]])
     new = np.array([[0, 2, 1], [2, 2, 0]])
-    (row,) = flips.find(scores(new), scores(np.maximum(truth, 0)), truth, ("O", "B-PER", "I-PER"), meaning=SCORES).rows
+    (row,) = positions.find(
+        scores(new), scores(np.maximum(truth, 0)), truth, ("O", "B-PER", "I-PER"), meaning=SCORES
+    ).rows
     assert (row.example, row.before, row.after, row.label) == (0, "O B-PER", "O I-PER", "O B-PER")
     assert row.lost == pytest.approx(0.5)
     assert row.boxes == ()
@@ -46,6 +48,6 @@ def test_without_labels_any_change_counts():
     old = np.zeros((2, 4, 4), np.int64)
     new = old.copy()
     new[0, 0, 0] = 1
-    found = flips.find(scores(new), scores(old), None, meaning=SCORES)
+    found = positions.find(scores(new), scores(old), None, meaning=SCORES)
     assert [row.example for row in found.rows] == [0]
     assert found.summary() == "The 1 example of 2 whose outputs differ most."

@@ -12,7 +12,17 @@ from deploykit.core.errors import DeploykitError, SettingError
 from deploykit.core.result import Result
 from deploykit.measuring.answers import read_as
 from deploykit.measuring.exportable import Exportable
-from deploykit.reporting.evidence import boxes, by_length, calibration, class_changes, flips, graph_diff, weights, why
+from deploykit.reporting.evidence import (
+    boxes,
+    by_length,
+    calibration,
+    class_changes,
+    flips,
+    graph_diff,
+    positions,
+    weights,
+    why,
+)
 from deploykit.reporting.evidence.by_length import Lengths
 from deploykit.reporting.evidence.calibration import Calibration
 from deploykit.reporting.evidence.class_changes import ClassChanges
@@ -94,7 +104,13 @@ class Compared:
             CandidateError: Outputs are missing and cannot be made; see `outputs`.
             SettingError: ``against`` belongs to a different model or different data.
         """
-        find = boxes.find if self.report.contract.scored.kind == "boxes" else flips.find
+        meaning, labels = self.report.contract.scored, self.report.contract.labels
+        places = labels.kind == "positions" or (labels.kind == "none" and len(meaning.shape or ()) > 2)
+        find = (
+            boxes.find if meaning.kind == "boxes"
+            else positions.find if meaning.is_classes and places
+            else flips.find
+        )  # fmt: skip
         return self._compared(find, against, split, on_report)
 
     def classes(

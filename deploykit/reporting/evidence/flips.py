@@ -198,10 +198,6 @@ def find(
         changed = _texts(after.tolist(), before.tolist(), None if labels is None else labels.tolist())
         return Flips(tuple(changed), len(after), split, classes=True, labelled=labels is not None, against=against)
     if not are_classes(meaning, before.shape):
-        if meaning.is_classes and (labels is None or labels.dtype.kind in "iu"):
-            from deploykit.reporting.evidence import positions
-
-            return positions.find(after, before, labels, names, split, against)
         return _errors(after, before, labels, split, against)
     known = {
         "probabilities": "probabilities", "probability": "probabilities", "classes": "class numbers, taken as sure",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from deploykit.core.contract import OutputMeaning
 from deploykit.measuring.answers import answers
 from deploykit.reporting.evidence.flips import LARGEST, Flip, FlippedBox, Flips
 
@@ -16,9 +17,15 @@ _WRITTEN, _DRAWN = 16, 3000
 
 
 def find(
-    after: NDArray[Any], before: NDArray[Any], labels: NDArray[Any] | None, names: Sequence[str], split: str,
-    against: str,
-) -> Flips:  # fmt: skip
+    after: NDArray[Any],
+    before: NDArray[Any],
+    labels: NDArray[Any] | None,
+    names: Sequence[str] = (),
+    *,
+    meaning: OutputMeaning,
+    split: str = "evaluation",
+    against: str = "the original model",
+) -> Flips:
     """The examples in which most positions are wrong that were not; without labels, in which most differ.
 
     Args:
@@ -26,11 +33,13 @@ def find(
         before: The same of what it is compared with.
         labels: Class of each position, negative where there is none; None when there are no labels.
         names: Class names by index.
+        meaning: What the output is.
         split: Of which split, for the words.
         against: What ``before`` belongs to, in words.
     """
     import numpy as np
 
+    del meaning
     rows = []
     for example in range(len(after)):  # one at a time: masks are large
         new, old = answers(after[example]), answers(before[example])
