@@ -47,9 +47,9 @@ class Counted(Summed, Classwise):
     micro = False
     figure = "F1"
 
+    @abstractmethod
     def counts(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
         """Hits, answers and labels of each example, shape (examples, 3, classes)."""
-        raise NotImplementedError
 
     def sums(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
         """The counts side by side, shape (examples, 3 × classes)."""

@@ -174,7 +174,7 @@ class Pooled(Metric):
     def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
         """Pseudo-values, shape (examples,): the metric plus what each example adds to it (Tukey's jackknife).
 
-        Their mean is the metric, and their spread tells how uncertain it is, as that of a mean's values does.
+        Their mean is the metric. Their spread shows how uncertain it is, just as the spread of values does for a mean.
         """
         return self.pseudo_values(self.parts(outputs, truth))
 

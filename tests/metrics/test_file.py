@@ -71,7 +71,7 @@ def test_the_option_takes_files_and_settings(file, tmp_path):
     for value in (str(file), f"{file}:misses", "recall_at_k:5", "f1:0.3", "auto", "accuracy"):
         assert option.check(value) == value
     for value, why in (
-        (str(tmp_path / "none.py"), "There is no file"),
+        (str(tmp_path / "none.py"), r"File .*none\.py does not exist \(metric\)"),
         ("recall_at_k:0", "must be given a whole number from 1"),
         ("f1:2", "must be given a number between 0 and 1"),
         ("accuracy:3", "has no setting"),

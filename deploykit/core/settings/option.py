@@ -112,7 +112,7 @@ class Option(Parameter):
             return False
         if self.files and python_file(value):
             if not Path(path := python_file(value)).is_file():
-                raise SettingError(f"There is no file {path}, given as {self.name}.", remedy=self.remedy)
+                raise SettingError(f"File {path} does not exist ({self.name}).", remedy=self.remedy)
             return True
         known = registry(*self.adapters)
         return ":" in value and value.partition(":")[0] in known.names() and bool(known.get(value))
