@@ -3,18 +3,13 @@
 A pass that fails is named at the end, with its error.
 """
 
-import json
-import os
 import sys
-from pathlib import Path
-
-os.environ["OLIVE_DISABLE_TELEMETRY"] = "1"  # it reports to a server otherwise
 
 import numpy as np
+import olive_passes  # before Olive itself, whose reports to a server it turns off
 import onnx
 import torch
 from olive.data.registry import Registry
-from olive.workflows import run
 
 
 class Images(torch.utils.data.Dataset):
@@ -51,38 +46,12 @@ def main() -> None:
     }
     name = onnx.load(model).graph.input[0].name
     wanted = {"type": "images", "data": data, "name": name, "count": int(count)}
-    failed = {}
-    for label, settings in passes.items():
-        output = Path(folder) / label
-        config = {
-            "input_model": {"type": "ONNXModel", "model_path": model},
-            "systems": {
-                "here": {
-                    "type": "LocalSystem",
-                    "accelerators": [{"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}],
-                }
-            },
-            "data_configs": [
-                {
-                    "name": "calibration", "type": "DataContainer", "load_dataset_config": wanted,
-                    "dataloader_config": {"batch_size": 1, "drop_last": False},
-                }
-            ],
-            "passes": {"quantization": settings},
-            "host": "here",
-            "target": "here",
-            "cache_dir": str(output / "cache"),
-            "output_dir": str(output / "model"),
-            "log_severity_level": 3,
-        }  # fmt: skip
-        try:
-            run(json.loads(json.dumps(config)))
-            (made,) = (output / "model").rglob("*.onnx")
-            made.rename(Path(folder) / f"olive-{label}.onnx")
-        except Exception as error:
-            failed[label] = f"{type(error).__name__}: {error}"
-    if failed:
-        raise SystemExit("; ".join(f"{label}: {words}" for label, words in failed.items()))
+    calibration = {
+        "name": "calibration", "type": "DataContainer", "load_dataset_config": wanted,
+        "dataloader_config": {"batch_size": 1, "drop_last": False},
+    }  # fmt: skip
+    ways = {label: {"quantization": settings} for label, settings in passes.items()}
+    olive_passes.run_each(model, ways, folder, data_configs=[calibration])
 
 
 if __name__ == "__main__":

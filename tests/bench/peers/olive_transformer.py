@@ -3,13 +3,9 @@
 A pass that fails is named at the end, with its error.
 """
 
-import os
 import sys
-from pathlib import Path
 
-os.environ["OLIVE_DISABLE_TELEMETRY"] = "1"  # it reports to a server otherwise
-
-from olive.workflows import run
+from olive_passes import run_each
 
 
 def main() -> None:
@@ -27,32 +23,9 @@ def main() -> None:
         "fusion-matmul": [fusion, products],
         "fusion-matmul-channels": [fusion, channels],
     }
-    failed = {}
-    for label, passes in ways.items():
-        output = Path(folder) / label
-        config = {
-            "input_model": {"type": "ONNXModel", "model_path": model},
-            "systems": {
-                "here": {
-                    "type": "LocalSystem",
-                    "accelerators": [{"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}],
-                }
-            },
-            "passes": {f"pass{k}": settings for k, settings in enumerate(passes)},
-            "host": "here",
-            "target": "here",
-            "cache_dir": str(output / "cache"),
-            "output_dir": str(output / "model"),
-            "log_severity_level": 3,
-        }
-        try:
-            run(config)
-            (made,) = (output / "model").rglob("*.onnx")
-            made.rename(Path(folder) / f"olive-{label}.onnx")
-        except Exception as error:
-            failed[label] = f"{type(error).__name__}: {error}"
-    if failed:
-        raise SystemExit("; ".join(f"{label}: {words}" for label, words in failed.items()))
+    run_each(
+        model, {label: {f"pass{k}": one for k, one in enumerate(passes)} for label, passes in ways.items()}, folder
+    )
 
 
 if __name__ == "__main__":
