@@ -82,8 +82,9 @@ def _holds_text(path: Path) -> bool:
         rows = _first_rows(path)
     except (ValueError, csv.Error):
         return False  # reading it says why
+    # A row may be shorter than its header here: what reads the file says so.
     cells = [cell for name, cell in zip(*rows, strict=False) if name.strip().lower() in TEXTS] if len(rows) > 1 else []
-    return any(not _is_number(cell) for cell in cells)
+    return any(not is_number(cell) for cell in cells)
 
 
 def _first_rows(path: Path) -> list[list[str]]:
@@ -103,7 +104,8 @@ def _lists_recordings(path: Path) -> bool:
     return any(n.strip().lower() in FILE_COLUMNS and c.strip().lower().endswith(RECORDINGS) for n, c in pairs)
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether text is a number."""
     try:
         float(cell)
     except ValueError:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.surgery.onnx_simplify import compare, restore
+from deploykit.surgery.onnx_simplify import compare, refusing, restore
 
 #: Operators that are attention: without one of them nothing that matters was fused.
 ATTENTION = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttention"})
@@ -73,17 +72,9 @@ def _optimized(model: Any, kind: str) -> Any:
     options.use_raw_attention_mask(True)  # else a mask is taken for a length: wrong with padding on the left
     copy = type(model)()
     copy.CopyFrom(model)
-    with _quiet():
-        try:  # sizes of 0: it finds heads and width in the graph
-            return optimizer.optimize_model(copy, kind, 0, 0, options, opt_level=0).model
-        except MemoryError:
-            raise
-        except Exception as error:  # whatever the graph makes it stumble over
-            traceback.print_exc()  # into the log of the task
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UnsupportedModelError(
-                f"ONNX Runtime's transformer optimizer fails on this graph: {reason}", remedy=_REMEDY
-            ) from error
+    with _quiet(), refusing("ONNX Runtime's transformer optimizer fails on this graph", _REMEDY):
+        # Sizes of 0: it finds heads and width in the graph.
+        return optimizer.optimize_model(copy, kind, 0, 0, options, opt_level=0).model
 
 
 def _around(model: Any) -> str:

@@ -44,18 +44,8 @@ def simplified(model: Any) -> tuple[Any, str]:
     slim = require("onnxslim", "").slim
     made = type(model)()
     made.CopyFrom(model)
-    with _quiet():
-        try:
-            made = slim(made)
-        except MemoryError:
-            raise
-        except Exception as error:  # whatever the graph makes it stumble over
-            traceback.print_exc()  # into the log of the task
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UnsupportedModelError(
-                f"The model cannot be simplified by onnxslim: {reason}",
-                remedy=_LEAVE_OUT,
-            ) from error
+    with _quiet(), refusing("The model cannot be simplified by onnxslim", _LEAVE_OUT):
+        made = slim(made)
     restore(model, made)
     if lost := _own(model.graph) - _own(made.graph):
         raise UnsupportedModelError(
@@ -63,6 +53,27 @@ def simplified(model: Any) -> tuple[Any, str]:
             remedy=_LEAVE_OUT,
         )
     return made, compare(model, made)
+
+
+@contextlib.contextmanager
+def refusing(said: str, remedy: str) -> Iterator[None]:
+    """Whatever a graph makes a tool stumble over becomes the refusal of a model, but for a lack of memory.
+
+    Args:
+        said: What the tool cannot do, in words; the reason follows.
+        remedy: What to do about it.
+
+    Raises:
+        UnsupportedModelError: The tool has failed.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        traceback.print_exc()  # into the log of the task
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UnsupportedModelError(f"{said}: {reason}", remedy=remedy) from error
 
 
 @contextlib.contextmanager

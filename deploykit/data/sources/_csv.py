@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.core.mapped import blocks
+from deploykit.data.kinds import is_number
 from deploykit.data.reading import Found, OnRead, Origin
-from deploykit.data.sources._csv_table import Table, is_number, rows_of
+from deploykit.data.sources._csv_table import Table, rows_of
 from deploykit.data.sources._paths import present, shown
 
 if TYPE_CHECKING:

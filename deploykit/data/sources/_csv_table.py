@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.core.mapped import Growing, blocks, stowed
+from deploykit.data.kinds import is_number
 from deploykit.data.labels import numbers_of
 
 if TYPE_CHECKING:
@@ -251,12 +252,3 @@ def _number(path: Path, line: int, column: str, cell: str) -> float:
     if math.isinf(value) and "inf" not in cell.lower():
         raise DatasetError(f"{where}: {cell!r} is beyond the range of float64.", remedy="scale the column.")
     return value
-
-
-def is_number(cell: str) -> bool:
-    """Whether text is a number."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
