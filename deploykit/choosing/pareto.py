@@ -80,6 +80,11 @@ def hardware(row: Result) -> tuple[Any, ...] | None:
     return tuple(str(measurement.environment.get(fact)) for fact in HARDWARE)
 
 
+def device(row: Result) -> str:
+    """The device a row's latency was measured on."""
+    return row.candidate.target.device
+
+
 def competing(rows: Sequence[Result], baseline: str) -> list[Result]:
     """Rows that may be compared: latencies of other hardware than the baseline's are not rivals."""
     own = next((hardware(r) for r in rows if r.key == baseline), None)
@@ -89,6 +94,8 @@ def competing(rows: Sequence[Result], baseline: str) -> list[Result]:
 def beats(one: Result, other: Result, cost: str = "latency", *, margin: float | None = None) -> bool:
     """Whether ``one`` is confirmed to be better on one axis and, by estimate, no worse on the other.
 
+    Rows on different devices are no rivals: who runs on a CPU does not have the GPU.
+
     Args:
         one: A row.
         other: Another one.
@@ -97,6 +104,8 @@ def beats(one: Result, other: Result, cost: str = "latency", *, margin: float | 
     """
     first, second = cost_of(cost)(one), cost_of(cost)(other)
     if first is None or second is None or one.measurement is None or other.measurement is None:
+        return False
+    if device(one) != device(other):
         return False
     if None not in {hardware(one), hardware(other)} and hardware(one) != hardware(other):
         return False
@@ -129,7 +138,7 @@ def dominating(rows: Sequence[Result], row: Result, cost: str, *, size_bytes: in
 
 
 def front(rows: Sequence[Result], cost: str = "latency") -> list[Result]:
-    """Rows that no other row beats, cheapest first: the Pareto front and what cannot be distinguished from it."""
+    """Rows that no other row on their device beats, cheapest first: the Pareto fronts and what is tied with them."""
     found = beaten_by(rows, cost)
     return sorted((r for r in _measured(rows, cost) if r.key not in found), key=lambda r: _value(r, cost))
 
@@ -142,11 +151,12 @@ def beaten_by(rows: Sequence[Result], cost: str = "latency") -> dict[str, Result
         cost: Name of the cost.
     """
     measured = _measured(rows, cost)
-    places = {r.key: hardware(r) for r in measured}
+    places = {r.key: (device(r), hardware(r)) for r in measured}
     found: dict[str, Result] = {}
     for place in dict.fromkeys(places.values()):
-        # A row that does not report its hardware is compared with all of them.
-        rivals = _Rivals([r for r in measured if place is None or places[r.key] in {None, place}], cost)
+        # A row that does not report its hardware is compared with all on its device.
+        same = [r for r in measured if device(r) == place[0]]
+        rivals = _Rivals([r for r in same if place[1] is None or places[r.key][1] in {None, place[1]}], cost)
         for row in measured:
             if places[row.key] == place and (rival := rivals.that_beats(row)) is not None:
                 found[row.key] = rival

@@ -13,6 +13,7 @@ from deploykit.core.result import Failure, Interval, Latency, Measurement, Resul
 from deploykit.reporting.explain import sentences
 from deploykit.reporting.rows import elsewhere, records
 from deploykit.reporting.verdict import verdict
+from deploykit.reporting.views.tradeoff import standings
 
 
 def row(name, speedup, drop, *, size=1000, width=0.02, doubt=0.002, status="measured"):
@@ -130,6 +131,21 @@ def test_latencies_of_other_hardware_are_no_rivals():
     assert flat == {"base": True, "safe": True, "tempting": False}
 
 
+def _by(device, row):
+    return replace(row, candidate=replace(row.candidate, target=Target("onnxruntime", device)))
+
+
+def test_each_device_has_a_front_of_its_own():
+    rows = [BASE, SAFE, _by("cuda", row("quick", 9.0, 0.002)), _by("cuda", row("quick_and_bad", 4.0, 0.02))]
+    assert [r.key for r in front(rows)] == ["quick", "safe", "base"]
+    assert not beats(rows[2], SAFE)
+    assert beats(rows[2], rows[3])
+    found = standings(rows, "base")
+    assert {key: s.state for key, s in found.items()} == {
+        "base": "front", "safe": "front", "quick": "front", "quick_and_bad": "beaten",
+    }  # fmt: skip
+
+
 def test_the_quick_search_for_rivals_finds_whom_all_pairs_find():
     rng = random.Random(5)
     rows = [
@@ -138,6 +154,7 @@ def test_the_quick_search_for_rivals_finds_whom_all_pairs_find():
     ]
     hosts = ({}, {"cpu": "a", "cores": 1}, {"cpu": "b", "cores": 2})
     rows = [replace(r, measurement=replace(r.measurement, environment=hosts[rng.randrange(3)])) for r in rows]
+    rows = [_by(rng.choice(("cpu", "cuda")), r) for r in rows]
     found = beaten_by(rows)
     for one in rows:
         rivals = [other for other in rows if beats(other, one)]

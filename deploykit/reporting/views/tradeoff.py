@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deploykit.choosing.pareto import beaten_by, competing
+from deploykit.choosing.pareto import beaten_by, competing, device
 from deploykit.core.result import Interval, Result
 from deploykit.reporting import numbers
 from deploykit.reporting.families import Families
@@ -40,7 +40,7 @@ class Standing:
     """Where a measured candidate stands in quality and latency.
 
     Attributes:
-        state: ``"front"``: no other is better on both by estimate; ``"tied"``: none is with 95 %
+        state: ``"front"``: no other on its device is better on both by estimate; ``"tied"``: none is with 95 %
             confidence; ``"beaten"``.
         rival: What beats it by most.
         claim: What the rival is at 95 % confidence: ``"faster"`` or ``"better"``.
@@ -58,15 +58,15 @@ def standings(rows: Sequence[Result], baseline: str) -> dict[str, Standing]:
     ]
     beaten = beaten_by(rivals)
     found = {}
-    best = math.inf
+    best: dict[str, float] = {}
     for row in sorted(rivals, key=_by_estimate):
-        drop = _by_estimate(row)[1]
+        drop, place = _by_estimate(row)[1], device(row)
         if (rival := beaten.get(row.key)) is not None:
             claim: Literal["faster", "better"] = "faster" if _surely_faster(rival, row) else "better"
             found[row.key] = Standing("beaten", rival, claim)
         else:
-            found[row.key] = Standing("front" if drop < best else "tied")
-        best = min(best, drop)
+            found[row.key] = Standing("front" if drop < best.get(place, math.inf) else "tied")
+        best[place] = min(best.get(place, math.inf), drop)
     return found
 
 
