@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from deploykit.planning.preview import plan
     from deploykit.reporting.attribution.explanation import Explanation
     from deploykit.reporting.comparison import ReportComparison, compare_reports
+    from deploykit.reporting.devices import DeviceRanking, rank_devices
     from deploykit.reporting.evidence.sensitivity import Sensitivity
     from deploykit.reporting.report import Choice, Report
     from deploykit.serving._prepare import ServerCheck
@@ -78,6 +79,7 @@ __all__ = [
     "Dataset",
     "DeploykitError",
     "Deployment",
+    "DeviceRanking",
     "Diagnosis",
     "Examined",
     "Explanation",
@@ -129,6 +131,7 @@ __all__ = [
     "new_key",
     "new_key_pair",
     "plan",
+    "rank_devices",
     "sensitivity",
     "serve",
     "start_sensitivity",
@@ -153,6 +156,7 @@ _HOMES = {
     "Dataset": "deploykit.data.dataset",
     "DeploykitError": "deploykit.core.errors",
     "Deployment": "deploykit.deploying._deployment",
+    "DeviceRanking": "deploykit.reporting.devices",
     "Diagnosis": "deploykit.measuring.doctor",
     "Examined": "deploykit.core.check",
     "Explanation": "deploykit.reporting.attribution.explanation",
@@ -202,6 +206,7 @@ _HOMES = {
     "new_key": "deploykit.core.security.keys",
     "new_key_pair": "deploykit.artifacts.signing",
     "plan": "deploykit.planning.preview",
+    "rank_devices": "deploykit.reporting.devices",
     "sensitivity": "deploykit.sweeping.sensitivity",
     "serve": "deploykit.serving._serve",
     "start_sensitivity": "deploykit.sweeping.sensitivity",

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from deploykit.planning.steps import BuildStep
     from deploykit.reporting.attribution.explained import InputExplanation
     from deploykit.reporting.beside import Changed, Obstacle, Pair
+    from deploykit.reporting.devices import RankedDevice
     from deploykit.reporting.events import Progress
     from deploykit.reporting.evidence.by_length import LengthRow, Lengths
     from deploykit.reporting.evidence.calibration import Calibration, CalibrationBin
@@ -150,6 +151,7 @@ __all__ = [
     "Planned",
     "Pointer",
     "Progress",
+    "RankedDevice",
     "Reading",
     "Refine",
     "Release",
@@ -248,6 +250,7 @@ _HOMES = {
     "Planned": "deploykit.planning.planned",
     "Pointer": "deploykit.artifacts.versions",
     "Progress": "deploykit.reporting.events",
+    "RankedDevice": "deploykit.reporting.devices",
     "Reading": "deploykit.data.reading",
     "Refine": "deploykit.core.space",
     "Release": "deploykit.artifacts.versions",

@@ -129,6 +129,7 @@ def test_keras_models_need_tensorflow_to_run(slim, tiny, tmp_path):
         ["report", "{store}"],
         ["explain", "{store}"],
         ["compare", "{store}", "{store}"],
+        ["rank", "{store}"],
         ["export", "{store}", "--out", "served"],
         ["tune", "{store}", "--p99-ms", "20"],
     ],

@@ -94,7 +94,7 @@ def competing(rows: Sequence[Result], baseline: str) -> list[Result]:
 def beats(one: Result, other: Result, cost: str = "latency", *, margin: float | None = None) -> bool:
     """Whether ``one`` is confirmed to be better on one axis and, by estimate, no worse on the other.
 
-    Rows on different devices are no rivals: who runs on a CPU does not have the GPU.
+    Rows on different devices do not compete: who runs on a CPU does not have the GPU.
 
     Args:
         one: A row.

@@ -20,9 +20,9 @@ from deploykit.core.extras import explained
 
 #: In the order of their use.
 VERBS = (
-    "inspect", "plan", "sweep", "sensitivity", "report", "explain", "compare", "gate", "export", "sign", "verify",
-    "versions", "update", "deploy", "tune", "capacity", "serve", "monitor", "token", "key", "watermark", "batch",
-    "clean", "worker", "doctor", "demo", "lab",
+    "inspect", "plan", "sweep", "sensitivity", "report", "explain", "compare", "rank", "gate", "export", "sign",
+    "verify", "versions", "update", "deploy", "tune", "capacity", "serve", "monitor", "token", "key", "watermark",
+    "batch", "clean", "worker", "doctor", "demo", "lab",
 )  # fmt: skip
 _DONE, _ERROR, _USAGE, _INTERRUPTED = 0, 1, 2, 130
 

@@ -146,6 +146,23 @@ def test_an_error_that_ends_a_sweep_is_said_once(cli, desk, data_flags, tmp_path
     assert err.count("Unknown engine 'moon'") == 1
 
 
+def test_rank(cli, store):
+    status, out, _err = cli("rank", store, "--minimize", "size", "--json")
+    assert status == 0
+    (entry,) = json.loads(out)["devices"]
+    assert entry["device"] == "cpu"
+    assert entry["p50_ms_low"] <= entry["p50_ms"] <= entry["p50_ms_high"]
+    status, out, _err = cli("rank", store, "--max-p50-ms", "0.000001")
+    assert status == 0
+    assert "0.000001" in out or "1e-06 is the limit" in out
+    status, _out, err = cli("rank", store, "--price", "cuda=much")
+    assert status == 1
+    assert "'cuda=much'" in err
+    status, _out, err = cli("rank", store, "--price", "cuda=2")
+    assert status == 1
+    assert "known: " in err
+
+
 def test_compare(cli, store, tmp_path):
     status, out, _err = cli("compare", store, store, "--html", tmp_path / "c.html")
     assert status == 0
