@@ -7,7 +7,7 @@ import gc
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,45 @@ def write(saved_model: Path, target: Path, names: Names | None = None) -> Names:
     Raises:
         UnsupportedModelError: An operator has no counterpart in ONNX; names it.
     """
+    loaded, signature = signature_function(saved_model)
+    known = signature.structured_input_signature[1]
+    names = names or signature_names(signature)
+    if variables := written_variables(signature):
+        raise UnsupportedModelError(
+            f"The graph writes variables ({', '.join(v.name.partition(':')[0] for v in variables[:6])}), and an ONNX "
+            "graph keeps nothing between calls.",
+            remedy="use LiteRT or TensorFlow for this model, or turn its state into inputs and outputs.",
+        )
+    given = list(names.outputs.values())
+
+    def call(fed: Mapping[str, Any]) -> list[Any]:
+        found = signature(**fed)
+        return [found[name] for name in given]
+
+    written = write_function(call, known, target, names)
+    del loaded  # it owns the variables
+    return written
+
+
+def write_function(
+    call: Callable[[Mapping[str, Any]], list[Any]], known: Mapping[str, Any], target: Path, names: Names
+) -> Names:
+    """Convert a function of TensorFlow.
+
+    Args:
+        call: Takes tensors by the names of the inputs in TensorFlow; gives the outputs in order.
+        known: Shapes and types of the inputs, by these names.
+        target: The file to write.
+        names: Inputs and outputs in order: names wanted → names in TensorFlow.
+
+    Returns:
+        As `write`.
+
+    Raises:
+        UnsupportedModelError: An operator has no counterpart in ONNX; names it.
+    """
     convert = require("tf2onnx.convert", "tensorflow")
-    graph, inputs, outputs, written = _frozen(saved_model, names)
+    graph, inputs, outputs, written = _frozen(call, known, names)
     try:
         with _copies_freed(graph.ByteSize()):
             model, _ = convert.from_graph_def(
@@ -184,29 +221,21 @@ def _nodes(graph: Any) -> Any:
                 yield from _nodes(attribute.g)
 
 
-def _frozen(saved_model: Path, names: Names | None) -> tuple[Any, dict[str, str], dict[str, str], Names]:
-    """The serving signature as a graph of constants; its input and output tensors with the names they get."""
+def _frozen(
+    call: Callable[[Mapping[str, Any]], list[Any]], known: Mapping[str, Any], names: Names
+) -> tuple[Any, dict[str, str], dict[str, str], Names]:
+    """A function as a graph of constants; its input and output tensors with the names they get."""
     tf = require("tensorflow", "tensorflow")
     constants = require("tensorflow.python.framework.convert_to_constants", "tensorflow")
-    loaded, signature = signature_function(saved_model)
-    known = signature.structured_input_signature[1]
-    names = names or signature_names(signature)
-    if variables := written_variables(signature):
-        raise UnsupportedModelError(
-            f"The graph writes variables ({', '.join(v.name.partition(':')[0] for v in variables[:6])}), and an ONNX "
-            "graph keeps nothing between calls.",
-            remedy="use LiteRT or TensorFlow for this model, or turn its state into inputs and outputs.",
-        )
-    taken, given = list(names.inputs.values()), list(names.outputs.values())
+    taken = list(names.inputs.values())
     specs = [tf.TensorSpec(known[name].shape, known[name].dtype, name=f"in_{i}") for i, name in enumerate(taken)]
 
-    def call(*tensors: Any) -> list[Any]:
-        found = signature(**dict(zip(taken, tensors, strict=True)))
-        return [tf.identity(found[name], name=f"out_{i}") for i, name in enumerate(given)]
+    def traced(*tensors: Any) -> list[Any]:
+        found = call(dict(zip(taken, tensors, strict=True)))
+        return [tf.identity(tensor, name=f"out_{i}") for i, tensor in enumerate(found)]
 
-    function = tf.function(call, input_signature=specs).get_concrete_function()
+    function = tf.function(traced, input_signature=specs).get_concrete_function()
     frozen = constants.convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
-    del loaded  # it owned the variables, which are constants now
     if len(frozen.inputs) != len(taken):  # what is not a variable stays an input: a table
         raise UnsupportedModelError(
             "The graph reads lookup tables, and ONNX has none.",

@@ -131,7 +131,7 @@ def freeze(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         for name, tensor in outputs.items():
             called = name if name not in taken else f"{name}_output"
             names[name] = tf.identity(graph.get_tensor_by_name(tensor), name=called).name
-        Path(arguments["graph"]).write_bytes(graph.as_graph_def().SerializeToString(deterministic=True))
+        Path(arguments["graph"]).write_bytes(graph.as_graph_def(add_shapes=True).SerializeToString(deterministic=True))
     examples = load_arrays(Path(arguments["examples"]))
     arrays = session.arrange({name: array[: session.batch_size or EXAMPLES] for name, array in examples.items()})
     places = {t.name.partition(":")[0]: t.name for t in frozen.inputs}

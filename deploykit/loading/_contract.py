@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from deploykit.core.adapter import Adapter, Group
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
-from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.registry import Registry
@@ -145,6 +145,7 @@ class Format(Adapter):
             use the user's own classes.
         frozen: Ending of a file that its models can be saved as besides: a graph of TensorFlow with constants for
             variables; "" for none.
+        names_ends: Whether its files do not say what their inputs and outputs are, so that users may; see `cut`.
         kinds: Types of layers by what they do, without the domain before them (``com.microsoft.``).
     """
 
@@ -153,6 +154,7 @@ class Format(Adapter):
     is_folder: ClassVar[bool] = False
     full_group: ClassVar[Group | None] = None
     frozen: ClassVar[str] = ""
+    names_ends: ClassVar[bool] = False
     kinds: ClassVar[Mapping[LayerKind, frozenset[str]]] = {}
 
     @abstractmethod
@@ -172,6 +174,34 @@ class Format(Adapter):
             ModelFileError: Truncated, broken or hostile; names the file and the member.
             UnsafeModelError: It would run code of its own and ``trusted`` is false.
         """
+
+    def mistake(self, path: Path, head: bytes) -> ModelFileError | None:
+        """What a file is that users pass in place of a model of this format, such as a part of one; None for any other.
+
+        Called in the user's process for files that no format takes; sees bytes only.
+        """
+        del path, head
+        return None
+
+    def cut(
+        self, path: Path, target: Path, inputs: tuple[str, ...], outputs: tuple[str, ...], *, trusted: bool
+    ) -> None:
+        """Write a file of this format that has the inputs and outputs that the user has named.
+
+        Called in a child of `full_group` for formats with ``names_ends``.
+
+        Args:
+            path: A file.
+            target: The file to write, which says what its inputs and outputs are.
+            inputs: Names of tensors in the file, in order; () for those it seems to have.
+            outputs: The same for outputs.
+            trusted: Code inside the model may run.
+
+        Raises:
+            SettingError: The file has no such tensor, or they do not belong together.
+            ModelFileError: As `read`.
+        """
+        raise NotImplementedError
 
     def parts(self, path: Path, *, trusted: bool) -> Parts:
         """What the file consists of, checked like `read`: asked before a runtime opens an exported model.

@@ -13,6 +13,7 @@ from deploykit.core import digest, errors
 from deploykit.core.errors import ModelFileError, SettingError
 from deploykit.core.model import Model, TensorSpec
 from deploykit.loading._contract import FORMATS, Format, Saved, Summary
+from deploykit.loading._cut import Ends, ends_of, part_of
 from deploykit.loading._hub import located
 from deploykit.sandbox import gate
 from deploykit.sandbox.supervisor import shared
@@ -41,6 +42,8 @@ def load(
     *,
     imports: Sequence[str] = (),
     trusted: bool = False,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
     cancel: threading.Event | None = None,
     timeout: float | None = None,
     memory: float | None = None,
@@ -51,12 +54,15 @@ def load(
     kernel. The format is recognized by content, never by the file name.
 
     Args:
-        model: Path of a ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file, of a SavedModel folder, or of a Hugging
-            Face folder with an ONNX file; or an object of
-            this process, which is saved into a cache folder: a ``keras.Model``, an ``onnx.ModelProto``, a ``tf.Module``
-            with a signature, or the bytes of a TFLite file. A `Model` is returned unchanged.
+        model: Path of a ``.keras``, ``.h5``, ``.onnx``, ``.tflite`` or frozen ``.pb`` file, of a SavedModel folder, or
+            of a Hugging Face folder with an ONNX file; or an object of this process, which is saved into a cache
+            folder: a ``keras.Model``, an ``onnx.ModelProto``, a ``tf.Module`` with a signature, or the bytes of a
+            TFLite file. A `Model` is returned unchanged.
         imports: Names of modules that define the model's custom layers; child processes also import them.
         trusted: Allow code inside the file to run (Lambda layers, operators that touch files). Only for your own files.
+        inputs: Names of the tensors that are inputs, in order, for files that do not say so (frozen graphs); what is
+            between them and the outputs is kept as a file of its own in a cache folder. Empty: guessed, with a warning.
+        outputs: The same for outputs.
         cancel: Set it from another thread to stop reading; the child process is killed.
         timeout: Seconds after which reading is stopped; None: 60, or 300 if a framework must load the whole model.
         memory: Gigabytes the child process may use; None or 0: 6.4, or 8.6 if a framework must load the model.
@@ -77,13 +83,13 @@ def load(
     if isinstance(model, Model):
         return model
     modules = _modules(imports)
-    limits = _limits(timeout, memory)
+    limits, ends = _limits(timeout, memory), ends_of(inputs, outputs)
     if isinstance(model, str | os.PathLike):
-        return _load(model, "", modules, trusted, cancel, limits)
+        return _load(model, "", modules, trusted, cancel, limits, ends)
     saved = _saved(model)
     modules = (*modules, *(m for m in saved.imports if m not in modules))
     try:
-        return _load(saved.path, saved.name, modules, trusted, cancel, limits)
+        return _load(saved.path, saved.name, modules, trusted, cancel, limits, ends)
     except errors.DeploykitError as error:  # the user knows the model by its name, not by its place in the cache
         error.message = error.message.replace(str(saved.path), f"the model {saved.name!r}")
         raise
@@ -109,11 +115,18 @@ def _load(
     trusted: bool,
     cancel: threading.Event | None,
     limits: _Limits,
+    ends: Ends,
 ) -> Model:
     found = located(path)
     passed = gate.check(found.path)
     form = format_of(passed)
     form.check_installed()
+    if any(ends):
+        part = part_of(
+            passed.path, form, ends, trusted=trusted, cancel=cancel, timeout_s=limits.timeout_s,
+            memory_bytes=limits.memory_bytes,
+        )  # fmt: skip
+        passed, origin = gate.check(part), origin or str(passed.path)
     warnings = [*found.warnings, *_suffix_warnings(passed.path, form)]
     if modules and form.full_group is None:
         warnings.append(f"imports={list(modules)} has no effect on {form.label} files.")
@@ -179,8 +192,8 @@ def format_of(passed: gate.Passed) -> Format:
         raise _no_model_folder(path, known)
     named = next((f for f in candidates if path.suffix.lower() in f.suffixes), None)
     begins = gate.describe(passed.head)
-    if path.name == "saved_model.pb":
-        raise ModelFileError(f"{path}: a SavedModel is the whole folder.", remedy=f"pass {path.parent}.")
+    if (known_as := next((m for f in FORMATS.all() if (m := f.mistake(path, passed.head))), None)) is not None:
+        raise known_as
     if named is not None:
         raise ModelFileError(
             f"{path}: named {path.suffix}, but the content is not {named.label}: {begins} "

@@ -22,6 +22,8 @@ from deploykit.readers import checkpoint as _checkpoint
 from deploykit.readers.protobuf import WireError
 
 GRAPH = "saved_model.pb"
+#: The version of its schema, then the first graph.
+_HEAD = b"\x08\x01\x12"
 _FINGERPRINT = "fingerprint.pb"
 _KERAS = frozenset({"keras", "tf_keras"})
 _DEFAULT = "serving_default"
@@ -44,6 +46,15 @@ class SavedModel(Format):
         """A file ``saved_model.pb`` in the folder."""
         del head
         return (path / GRAPH).is_file()
+
+    def mistake(self, path: Path, head: bytes) -> ModelFileError | None:
+        """The graph's file, without the folder around it."""
+        if path.name != GRAPH and not head.startswith(_HEAD):
+            return None
+        return ModelFileError(
+            f"{path}: this is the graph of a SavedModel, and a SavedModel is the whole folder.",
+            remedy=f"pass {path.parent}." if path.name == GRAPH else f"pass the folder that it was in as {GRAPH}.",
+        )
 
     def takes(self, thing: object) -> bool:
         """What TensorFlow can save, but for models of Keras, whose own file says more of them."""

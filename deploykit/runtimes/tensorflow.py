@@ -62,7 +62,7 @@ class TensorFlow(Runtime):
     extra = "tensorflow"
     requires = ("tensorflow",)
     accepts = frozenset({"saved_model"})
-    native_to = frozenset({"keras", "h5", "saved_model"})
+    native_to = frozenset({"keras", "h5", "saved_model", "frozen_pb"})
     group = "tensorflow"
     fresh_process = True
     checks_shapes = False

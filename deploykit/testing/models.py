@@ -146,6 +146,20 @@ def _saved_model(path: Path) -> None:
     keras_cnn().export(str(path), format="tf_saved_model", verbose=False)
 
 
+def _frozen(make_model: Callable[[], Any]) -> Builder:
+    def write(path: Path) -> None:
+        import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        model = make_model()
+        specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
+        function = tf.function(lambda *tensors: model(list(tensors)), input_signature=specs).get_concrete_function()
+        graph = convert_variables_to_constants_v2(function).graph.as_graph_def(add_shapes=True)
+        path.write_bytes(graph.SerializeToString(deterministic=True))
+
+    return write
+
+
 def _tflite(path: Path) -> None:
     import tensorflow as tf
 
@@ -294,6 +308,8 @@ KINDS: dict[str, tuple[Builder, Group, str]] = {
     "lambda_keras": (_save(keras_lambda), "tensorflow", ".keras"),
     "cnn_h5": (_save(keras_cnn), "tensorflow", ".h5"),
     "cnn_saved_model": (_saved_model, "tensorflow", ""),
+    "cnn_frozen_pb": (_frozen(keras_cnn), "tensorflow", ".pb"),
+    "two_inputs_frozen_pb": (_frozen(keras_two_inputs), "tensorflow", ".pb"),
     "cnn_tflite": (_tflite, "tensorflow", ".tflite"),
     "cnn_int8_tflite": (_tflite_int8, "tensorflow", ".tflite"),
     "cnn_onnx": (_onnx(onnx_cnn), "light", ".onnx"),

@@ -13,6 +13,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.extras import require
 from deploykit.core.problem import Facts
 from deploykit.data.dataset import Dataset
+from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
@@ -113,19 +114,12 @@ def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     path = Path(arguments["path"])
     if runtime := arguments["runtime"]:
         session = RUNTIMES.get(runtime).open(path, Target(runtime), arguments["format"])
-        outputs = session.predict(feeds)
-        session.close()
     else:
-        outputs = _predict_keras(path, arguments["format"], feeds)
+        session = FORMATS.get(arguments["format"]).open_given(path, None)
+    outputs = session.predict(feeds)
+    session.close()
     store(Path(arguments["outputs"]), outputs)
     return {"outputs": list(outputs)}
-
-
-def _predict_keras(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    import numpy as np
-
-    made = _keras.exportable(_keras.load(Job(path, path, format_name), suffix=f".{format_name}"))
-    return {name: np.asarray(value) for name, value in _keras.called(made, feeds).items()}
 
 
 def make_subclassed(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -287,14 +281,14 @@ def transformed(
 
 
 def predicted(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Outputs of a model file by name, run by the first runtime of its format, or by Keras."""
+    """Outputs of a model file by name, run by the first runtime of its format, or by its own framework."""
     runtime = next((r for r in RUNTIMES.all() if format_name in r.accepts), None)
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
         given, found = Path(folder) / "given.npz", Path(folder) / "found.npz"
         store(given, feeds)
         run(
             "predict",
-            runtime.group if runtime else "tensorflow",
+            runtime.group if runtime else FORMATS.get(format_name).given_group(),
             fresh=runtime is not None,  # threads are set once a process; and tests add runtimes
             path=str(path),
             format=format_name,

@@ -269,3 +269,65 @@ def _live_models(kind):
         yield keras.Model(x, here(name="here")(x))
     elif kind == "unsaved":
         yield keras.Model(x, my_layers.Needy(object(), name="needy")(x), name="needy")
+
+
+def graphs(arguments, report):
+    """Frozen graphs of ``kinds`` in ``folder``: written by hand, as TensorFlow 1 did, without shapes beside nodes."""
+    import numpy as np
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    rng = np.random.default_rng(0)
+
+    def branches():
+        x, keep = v1.placeholder(tf.float32, (None, 4), name="x"), v1.placeholder_with_default(1.0, (), name="keep")
+        hidden = tf.nn.relu(tf.matmul(x, rng.normal(size=(4, 8)).astype("f4")), name="hidden")
+        low, high = tf.split(hidden * keep, 2, axis=1, name="split")
+        tf.identity(tf.nn.softmax(tf.matmul(low, rng.normal(size=(4, 3)).astype("f4"))), name="chances")
+        tf.reduce_sum(high, axis=1, name="size")
+        v1.summary.histogram("watched", hidden)
+        v1.assert_greater(hidden, -1.0)
+
+    def half():
+        x = v1.placeholder(tf.float32, (None, 4), name="x")
+        tf.cast(
+            tf.matmul(tf.cast(x, tf.float16), np.random.default_rng(5).normal(size=(4, 2)).astype("f2")),
+            tf.float32,
+            name="y",
+        )
+
+    def unfrozen():
+        tf.matmul(v1.placeholder(tf.float32, (None, 4), name="x"), v1.get_variable("w", (4, 3)), name="y")
+
+    def writes():
+        x = v1.placeholder(tf.float32, (None, 4), name="x")
+        with tf.control_dependencies([tf.io.write_file(arguments["mark"], "run")]):
+            tf.identity(x, name="y")
+
+    made = {}
+    for kind in (branches, half, unfrozen, writes):
+        with tf.Graph().as_default() as graph:
+            kind()
+        made[kind.__name__] = graph.as_graph_def()
+    folder = Path(arguments["folder"])
+    for name, graph in made.items():
+        (folder / f"{name}.pb").write_bytes(graph.SerializeToString(deterministic=True))
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        unfrozen()
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, str(folder / "net.ckpt"))
+    tf.io.write_graph(made["branches"], str(folder), "graph.pbtxt")
+    return {}
+
+
+def graph_answers(arguments, report):
+    """What TensorFlow 1's session gives for a graph: tensors by name, fed by name."""
+    import numpy as np
+    import tensorflow as tf
+
+    graph_def = tf.compat.v1.GraphDef.FromString(Path(arguments["path"]).read_bytes())
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tf.import_graph_def(graph_def, name="")
+        feeds = {name: np.asarray(value, np.float32) for name, value in arguments["feeds"].items()}
+        found = session.run(arguments["fetches"], feeds)
+    return {"answers": [np.asarray(value, np.float64).tolist() for value in found]}

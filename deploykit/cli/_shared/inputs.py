@@ -44,9 +44,17 @@ _PREPROCESS = ("scale", "offset", "reshape", "resize", "layout", "transpose", "m
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """``MODEL`` and ``--imports``."""
+    """``MODEL``, ``--imports``, and the ends of graphs that do not say what theirs are."""
     parser.add_argument("model", metavar="MODEL", help="model file, or SavedModel folder")
     add_imports(parser)
+    for side in ("inputs", "outputs"):
+        parser.add_argument(
+            f"--graph-{side}",
+            metavar="NAME[,…]",
+            type=_words,
+            default=(),
+            help=f"tensors that are the {side}, for files that do not say so: frozen graphs (default: guessed)",
+        )
 
 
 def add_imports(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +73,10 @@ def model(options: argparse.Namespace) -> Model:
     if options.imports:
         sys.path.insert(0, str(Path.cwd()))
     timeout, memory = (getattr(options, name, None) for name in ("timeout", "memory"))
-    return dk.load(options.model, imports=options.imports, timeout=timeout, memory=memory)
+    return dk.load(
+        options.model, imports=options.imports, inputs=options.graph_inputs, outputs=options.graph_outputs,
+        timeout=timeout, memory=memory,
+    )  # fmt: skip
 
 
 def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesis: bool = False) -> None:

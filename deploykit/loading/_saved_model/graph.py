@@ -102,6 +102,17 @@ def read_saved_model(data: memoryview) -> list[MetaGraph]:
     return [_meta_graph(value) for number, _, value in fields(data) if number == 2 and isinstance(value, memoryview)]
 
 
+def read_graph(data: memoryview) -> MetaGraph:
+    """A graph by itself, as a frozen graph's file holds it: without signatures.
+
+    Raises:
+        WireError: Truncated or malformed.
+    """
+    meta = MetaGraph()
+    _add_graph(meta, data)
+    return meta
+
+
 def variable_name(meta: MetaGraph, key: str) -> str:
     """The name of a variable, from its place in the object graph, which is its key in the checkpoint."""
     path = key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
@@ -131,12 +142,7 @@ def _meta_graph(data: memoryview) -> MetaGraph:
     parts = message(data)
     meta.tags = tuple(text(tag) for info in parts[1] for tag in message(info)[4])
     for graph in parts[2]:
-        inner = message(graph)
-        for node in map(_node, inner[1]):
-            _add(meta.nodes, node.name, node)
-        for library in inner[2]:
-            for function in map(_function, message(library)[1]):
-                _add(meta.functions, function.name, function)
+        _add_graph(meta, graph)
     meta.saver = tuple(base(text(name)) for saver in parts[3] for key in (1, 2, 3) for name in message(saver)[key])
     for entry in parts[4]:
         meta.starters += _collection(entry)
@@ -145,6 +151,15 @@ def _meta_graph(data: memoryview) -> MetaGraph:
         meta.signatures[key] = _signature(signature)
     meta.objects = tuple(node for graph in parts[7] for node in message(graph)[1])
     return meta
+
+
+def _add_graph(meta: MetaGraph, data: memoryview) -> None:
+    parts = message(data)
+    for node in map(_node, parts[1]):
+        _add(meta.nodes, node.name, node)
+    for library in parts[2]:
+        for function in map(_function, message(library)[1]):
+            _add(meta.functions, function.name, function)
 
 
 def _add(found: dict[str, T], name: str, item: T) -> None:

@@ -26,11 +26,19 @@ WeightRef = tuple[str, int]
 
 @dataclass
 class Walk:
-    """State of a walk through a signature's operators."""
+    """State of a walk through a signature's operators.
+
+    Attributes:
+        meta: The graph.
+        layers: The operators that do work, in the order in which they run.
+        weights: Where each weight is defined, and how many values it has.
+        owners: The layer that reads a weight first.
+    """
 
     meta: MetaGraph
     layers: list[Layer] = field(default_factory=list)
     weights: dict[str, int] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
 
     def run(self, signature: Signature) -> None:
         """Collect the layers and weights of a signature."""
@@ -68,6 +76,7 @@ class Walk:
             if fresh and node.op in _CARRIERS:
                 continue
             self.weights |= fresh
+            self.owners |= dict.fromkeys(fresh, prefix + name)
             self.layers.append(Layer(prefix + name, node.op, None, sum(fresh.values())))
 
     def _call(
@@ -109,6 +118,12 @@ class Walk:
 
 def collect(meta: MetaGraph, signature: Signature) -> tuple[tuple[Layer, ...], int]:
     """The layers of a signature, and its number of weights."""
+    walk = walked(meta, signature)
+    return tuple(walk.layers), sum(walk.weights.values())
+
+
+def walked(meta: MetaGraph, signature: Signature) -> Walk:
+    """What a walk through a signature's operators finds."""
     walk = Walk(meta)
     walk.run(signature)
-    return tuple(walk.layers), sum(walk.weights.values())
+    return walk

@@ -1,0 +1,1 @@
+"""What the format of frozen graphs consists of."""
