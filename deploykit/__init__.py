@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from deploykit.exporters._verify import Verification, verify
     from deploykit.exporters._watermark import WatermarkCheck, check_watermark
     from deploykit.loading._load import load
+    from deploykit.measuring.devices import DeviceTable, devices
     from deploykit.measuring.doctor import Diagnosis, doctor
     from deploykit.monitoring.skew import Skew
     from deploykit.planning.examination import examine
@@ -80,6 +81,7 @@ __all__ = [
     "DeploykitError",
     "Deployment",
     "DeviceRanking",
+    "DeviceTable",
     "Diagnosis",
     "Examined",
     "Explanation",
@@ -121,6 +123,7 @@ __all__ = [
     "compare",
     "compare_reports",
     "deploy",
+    "devices",
     "doctor",
     "errors",
     "examine",
@@ -157,6 +160,7 @@ _HOMES = {
     "DeploykitError": "deploykit.core.errors",
     "Deployment": "deploykit.deploying._deployment",
     "DeviceRanking": "deploykit.reporting.devices",
+    "DeviceTable": "deploykit.measuring.devices",
     "Diagnosis": "deploykit.measuring.doctor",
     "Examined": "deploykit.core.check",
     "Explanation": "deploykit.reporting.attribution.explanation",
@@ -197,6 +201,7 @@ _HOMES = {
     "compare": "deploykit.updating.gate",
     "compare_reports": "deploykit.reporting.comparison",
     "deploy": "deploykit.deploying._deploy",
+    "devices": "deploykit.measuring.devices",
     "doctor": "deploykit.measuring.doctor",
     "examine": "deploykit.planning.examination",
     "explain_example": "deploykit.sweeping.explain_example",

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from deploykit.deploying._deployment import DeployCommand
     from deploykit.loading._nodes import GraphNode, NodeWeight
     from deploykit.loading._weights import LayerWeights, TensorFacts
-    from deploykit.measuring.doctor import RuntimeState
+    from deploykit.measuring.devices import DeviceRow, RuntimeState
     from deploykit.measuring.exportable import Exportable
     from deploykit.measuring.graphs.diff import NodeDiff
     from deploykit.monitoring.operation.alarms import Alarm
@@ -101,6 +101,7 @@ __all__ = [
     "DeployCommand",
     "Detection",
     "Device",
+    "DeviceRow",
     "Encryption",
     "Expected",
     "Exportable",
@@ -200,6 +201,7 @@ _HOMES = {
     "DeployCommand": "deploykit.deploying._deployment",
     "Detection": "deploykit.core.detection",
     "Device": "deploykit.runtimes._contract",
+    "DeviceRow": "deploykit.measuring.devices",
     "Encryption": "deploykit.artifacts.encryption",
     "Expected": "deploykit.planning.planned",
     "Exportable": "deploykit.measuring.exportable",
@@ -257,7 +259,7 @@ _HOMES = {
     "Remark": "deploykit.planning.planned",
     "Resources": "deploykit.monitoring.operation.resources",
     "Rows": "deploykit.storage.rows",
-    "RuntimeState": "deploykit.measuring.doctor",
+    "RuntimeState": "deploykit.measuring.devices",
     "Score": "deploykit.core.result",
     "SensitivityCell": "deploykit.reporting.evidence.sensitivity_table",
     "SensitivityRow": "deploykit.reporting.evidence.sensitivity_rows",

@@ -85,6 +85,11 @@ def device(row: Result) -> str:
     return row.candidate.target.device
 
 
+def devices_of(rows: Sequence[Result], baseline: str) -> tuple[str, ...]:
+    """Devices that rows ran on, the baseline's first: each has a front of its own."""
+    return tuple(dict.fromkeys(device(r) for r in sorted(rows, key=lambda r: r.key != baseline)))
+
+
 def competing(rows: Sequence[Result], baseline: str) -> list[Result]:
     """Rows that may be compared: latencies of other hardware than the baseline's are not rivals."""
     own = next((hardware(r) for r in rows if r.key == baseline), None)

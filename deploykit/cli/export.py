@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._shared.choices import describe, names
-from deploykit.cli._shared.inputs import add_goal, add_settings
+from deploykit.cli._shared.inputs import add_device, add_goal, add_settings
 from deploykit.cli._shared.show import note, show
 
 HELP = (
@@ -40,6 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing artifact")
     parser.add_argument("--require", action="store_true", help="fail if no candidate is confirmed to meet the goal")
     add_goal(parser)
+    add_device(parser)
     describe(parser, "layouts", "exporters", "layout")
 
 
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     if options.candidate:
         choice = report.choice_for(options.candidate, **goal)
     else:
-        choice = report.best(layout=options.layout, **goal)
+        choice = report.best(layout=options.layout, device=options.device, **goal)
     if options.require:
         choice.require()
     note(options, choice.explain())

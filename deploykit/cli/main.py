@@ -22,7 +22,7 @@ from deploykit.core.extras import explained
 VERBS = (
     "inspect", "plan", "sweep", "sensitivity", "report", "explain", "compare", "rank", "gate", "export", "sign",
     "verify", "versions", "update", "deploy", "tune", "capacity", "serve", "monitor", "token", "key", "watermark",
-    "batch", "clean", "worker", "doctor", "demo", "lab",
+    "batch", "clean", "worker", "devices", "doctor", "demo", "lab",
 )  # fmt: skip
 _DONE, _ERROR, _USAGE, _INTERRUPTED = 0, 1, 2, 130
 

@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._shared.choices import describe, names
-from deploykit.cli._shared.inputs import add_goal, add_price, add_settings
+from deploykit.cli._shared.inputs import add_device, add_goal, add_price, add_settings
 from deploykit.cli._shared.show import note, show
 from deploykit.core.errors import CandidateError
 from deploykit.reporting.views import footprint
@@ -31,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(parser, "tracker")
     add_goal(parser)
+    add_device(parser)
     add_price(parser)
     describe(parser, "trackers", "trackers", "tracker")
 
@@ -60,8 +61,9 @@ def run(options: argparse.Namespace) -> None:
     if any(row.status == "measured" for row in report.rows):
         try:
             best = report.best(
-                minimize=options.minimize, max_drop=options.max_drop, price_per_hour=options.price_per_hour
-            )
+                minimize=options.minimize, max_drop=options.max_drop, price_per_hour=options.price_per_hour,
+                device=options.device,
+            )  # fmt: skip
         except CandidateError as error:  # nothing has what is to be minimized: the table is worth showing all the same
             text += f"\n\n{error}"
         else:

@@ -21,6 +21,7 @@ _DISTRIBUTIONS = {
     "mlflow": "mlflow-skinny",
     "litert_quantizer": "litert-quantizer",
     "onnx_ir": "onnx-ir",
+    "onnxruntime_ep_openvino": "onnxruntime-ep-openvino",
     "onnxconverter_common": "onnxconverter-common",
     "tensorflow_model_optimization": "tensorflow-model-optimization",
     "tf_keras": "tf-keras",
@@ -40,6 +41,7 @@ EXTRAS = {
     "onnx": ("onnxruntime",),
     "tflite": ("ai_edge_litert",),
     "openvino": ("openvino",),
+    "onnx-openvino": ("onnxruntime_ep_openvino",),
     "nncf": ("nncf",),
     "sweep": (
         "altair", "cyclonedx", "h5py", "isal", "litert_quantizer", "onnx", "onnx_ir", "onnxslim", "packageurl",

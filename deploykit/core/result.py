@@ -261,8 +261,7 @@ class Measurement(Plain):
         latency: None while it has not been timed.
         size_bytes: Size of the artifact.
         compressed_bytes: Size after gzip (``deploykit.core.digest.compressed_size``): in storage and transfer.
-        peak_memory_bytes: Growth of a fresh process's private memory by loading and running the model: libraries and
-            memory-mapped files are not counted.
+        peak_memory_bytes: Growth of a fresh process's private memory by loading and running it, without mapped files.
         environment: Host, CPU, governor, load and package versions at the time.
         confirmation: The first metric on the test split, which chose nothing.
         flips: Examples of the evaluation split (indices) whose answer differs from the original's, the first 1000.
@@ -270,8 +269,7 @@ class Measurement(Plain):
         findings: Why it is as fast as it is, the weightiest reason first.
         outputs: Key under which the store keeps its outputs; "" when it was stopped early, or by an older version.
         flips_count: How many answers differ; None in stores of an older version, which kept no more than the list.
-        seconds: Time of the work done for it in other processes, by stage: ``build``, ``accuracy`` and ``latency``.
-            A build step that several candidates share counts for each of them.
+        seconds: Of work in other processes, by stage (``build accuracy latency``); shared steps count for each.
         others: Output that is not scored → how near it stays to the original's, on the evaluation split.
         batch: Examples that were evaluated at once: the target's batch size where answers depend on their batch.
         batch_dependent: Whether an example's answer depends on the others in its batch.
@@ -279,6 +277,7 @@ class Measurement(Plain):
         footprint: Load time, throughput, memory and energy; None until it is timed, and in stores of an older version.
         lengths: Latency at the sizes that the target names.
         collapsed: What it has lost altogether, in sentences: classes that are never found, outputs that are all equal.
+        placed: What its device left to another one, or which one was chosen, in words; "" for nothing to say.
     """
 
     scores: tuple[Score, ...]
@@ -301,6 +300,7 @@ class Measurement(Plain):
     footprint: Footprint | None = None
     lengths: tuple[LengthTime, ...] = ()
     collapsed: tuple[str, ...] = ()
+    placed: str = ""
 
     def ruined(self, max_error: float = MAX_OUTPUT_ERROR, min_agreement: float = MIN_AGREEMENT) -> str:
         """Which output that is not scored differs too much from the original's, in words; "" when none does."""

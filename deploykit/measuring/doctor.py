@@ -10,10 +10,9 @@ from deploykit._version import __version__
 from deploykit.core.errors import DeploykitError
 from deploykit.core.registry import Registry, registry
 from deploykit.core.serial import Plain
+from deploykit.measuring.devices import RuntimeState, runtime_states
 from deploykit.measuring.environment import stable, volatile
-from deploykit.runtimes._contract import RUNTIMES, Device
-from deploykit.sandbox.supervisor import default_method, shared
-from deploykit.sandbox.task import Report, Task
+from deploykit.sandbox.supervisor import default_method
 
 #: Packages of adapters: name of the package → what an adapter is called.
 _REGISTRIES = {
@@ -25,21 +24,6 @@ _REGISTRIES = {
     "exporters": "layout",
     "engines": "engine",
 }
-
-
-@dataclass(frozen=True)
-class RuntimeState(Plain):
-    """One runtime on this machine.
-
-    Attributes:
-        name: Name of the runtime.
-        problem: Why it cannot be used; "" when it can.
-        devices: All devices it knows, absent ones with the reason.
-    """
-
-    name: str
-    problem: str
-    devices: tuple[Device, ...]
 
 
 @dataclass(frozen=True)
@@ -101,29 +85,10 @@ def doctor() -> Diagnosis:
         __version__,
         {**stable(), **volatile()},
         default_method(),
-        tuple(_state(name) for name in RUNTIMES.names()),
+        runtime_states(),
         adapters,
         tuple(_notes()),
     )
-
-
-def devices(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Task: the devices of a runtime, asked in a child."""
-    return {"devices": [d.to_json() for d in RUNTIMES.get(arguments["runtime"]).devices()]}
-
-
-def _state(name: str) -> RuntimeState:
-    try:
-        runtime = RUNTIMES.get(name)
-        if problem := runtime.missing():
-            return RuntimeState(name, problem, ())
-        task = Task(
-            "deploykit.measuring.doctor:devices", {"runtime": name}, runtime.group, 120.0, name=f"devices of {name}"
-        )
-        found = shared().run(task)
-    except DeploykitError as error:
-        return RuntimeState(name, str(error), ())
-    return RuntimeState(name, "", tuple(Device.from_json(d) for d in found["devices"]))
 
 
 def _adapters(kind: str, what: str) -> dict[str, str]:

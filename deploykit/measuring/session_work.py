@@ -48,8 +48,8 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         report: Progress in examples: at the start, at the end and now and then in between.
 
     Returns:
-        ``batch`` and ``batch_dependent``; ``missing``: share of the scored numbers that are NaN; ``others``: output →
-        plain `Judged`; ``stopped``: plain `Stopped`, None when it finished; and the seconds it took.
+        ``batch``, ``batch_dependent`` and ``placed``; ``missing``: share of the scored numbers that are NaN;
+        ``others``: output → plain `Judged`; ``stopped``: plain `Stopped`, None when it finished; and its seconds.
     """
     began = time.perf_counter()
     target, contract = Target.from_json(arguments["target"]), Contract.from_json(arguments["contract"])
@@ -92,6 +92,7 @@ class _Evaluation:
         facts: dict[str, Any] = {
             "batch": self._size,
             "batch_dependent": self._dependent,
+            "placed": self._session.placed,
             "stopped": None,
             "others": judgements,
         }

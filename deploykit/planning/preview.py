@@ -16,7 +16,9 @@ from deploykit.core.settings.option import changed, takes
 from deploykit.core.settings.options import SweepOptions
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
+from deploykit.engines.local import ADAPTER as HERE
 from deploykit.engines.local import slots
+from deploykit.measuring.devices import check_devices
 from deploykit.planning.durations import Units
 from deploykit.planning.examination import examined
 from deploykit.planning.expected import expect
@@ -60,6 +62,7 @@ def plan(
         ModelFileError: A candidate's file is missing or damaged.
         UnsupportedModelError: A candidate's file has another signature than the model.
         StoreError: The store cannot be read.
+        DeviceError: A target's device is not ready on this machine.
 
     Example:
         >>> plan = dk.plan(model, data, "quick", max_drop=0.01)
@@ -72,6 +75,8 @@ def plan(
     data = checked(model, data, declared)
     joined = join(Space.of(space), model, data, candidates)
     found = make(Routes(model, data, settings.options["seed"]), joined.space)
+    if settings.options["engine"] == HERE.name:
+        check_devices(c.candidate.target for c in found.candidates)
     seen = examined(model, data, declared, settings.limits) if check else Examined(data.checked)
     opened_store = opened(store) if store is not None else None
     with opened_store or nullcontext():

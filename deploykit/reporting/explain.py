@@ -101,6 +101,8 @@ def _others(measurement: Measurement) -> list[str]:
         lines.append("All outputs equal the original's up to rounding: the conversion lost nothing.")
     for name, judged in measurement.others.items():
         lines.append(f"Output {name!r}, not scored: {judged.words}.")
+    if measurement.placed:
+        lines.append(f"{measurement.placed[:1].upper()}{measurement.placed[1:]}.")
     if why := measurement.ruined():
         lines.append(f"It is not chosen while another candidate fits: {why}.")
     if measurement.batch_dependent:

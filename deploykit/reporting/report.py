@@ -89,6 +89,7 @@ class Report(Swept):
         layout: str | None = None,
         max_output_error: float = MAX_OUTPUT_ERROR,
         price_per_hour: float | None = None,
+        device: str | None = None,
     ) -> Choice:
         """The best candidate so far for a goal. A missed goal does not raise an error.
 
@@ -101,9 +102,10 @@ class Report(Swept):
             max_output_error: Largest error of an output that is not scored, as a share of its spread; a
                 candidate that exceeds it is not chosen.
             price_per_hour: Of the machine, in any currency: ``explain`` then gives the cost of a million predictions.
+            device: One of ``devices``, whose candidates compete with each other only; None: the original model's.
 
         Raises:
-            SettingError: An unknown cost or layout, or a price that is not a positive number.
+            SettingError: An unknown cost, layout or device, or a price that is not a positive number.
             CandidateError: No candidate has been measured, or the layout supports none.
 
         Example:
@@ -112,7 +114,7 @@ class Report(Swept):
             True
         """
         goal = replace(self.goal(minimize, max_drop, price_per_hour), max_output_error=max_output_error)
-        decision = self._decide(goal, layout)
+        decision = self._decide(goal, layout, device)
         if decision.winner is None:
             raise CandidateError(
                 f"There is nothing to choose: {decision.reason.rstrip('.')}.",
@@ -170,8 +172,9 @@ class Report(Swept):
         return pd.DataFrame.from_records(found, index="key")
 
     def chart(
-        self, *, x: str = "latency", minimize: str | None = None, max_drop: float | None = None, dark: bool = False
-    ) -> Any:
+        self, *, x: str = "latency", minimize: str | None = None, max_drop: float | None = None, dark: bool = False,
+        device: str | None = None,
+    ) -> Any:  # fmt: skip
         """The trade-off chart (Altair). A star marks the sweet spot: the best candidate within the limit.
 
         Args:
@@ -179,14 +182,17 @@ class Report(Swept):
             minimize: The cost that the best candidate minimizes, see `best`.
             max_drop: The limit, which the chart shows, see `best`.
             dark: Colors for a dark background.
+            device: Draw the candidates of this one of ``devices`` beside the original model; None: the original's.
         """
         if x not in tradeoff.AXES:
             raise unknown_name("axis", x, tradeoff.AXES)
         goal = self.goal(minimize, max_drop)
-        decision = self._decide(goal)
+        decision = self._decide(goal, device=device)
+        place = device or next(iter(self.devices), "")
+        drawn = [r for r in self.rows if r.key == self.baseline or r.candidate.target.device == place]
         sweet = sweet_spot.words(numbers.limit(goal.max_drop, relative=self.relative)) if decision.met else ""
         return shown(tradeoff.chart(
-            self.rows, self.baseline, x=x, max_drop=goal.max_drop,
+            drawn, self.baseline, x=x, max_drop=goal.max_drop,
             chosen=decision.winner.key if decision.winner else "", relative=self.relative,
             higher_is_better=bool(self.facts["higher_is_better"]), dark=dark, sweet=sweet,
         ))  # fmt: skip

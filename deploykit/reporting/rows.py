@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.choosing.goals import Goal
-from deploykit.choosing.pareto import competing, front
+from deploykit.choosing.pareto import competing, devices_of, front
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
 from deploykit.core.result import Footprint, Interval, Judged, Latency, Measurement, Result, Score
@@ -45,6 +45,25 @@ def elsewhere(rows: Sequence[Result], baseline: str) -> list[str]:
         f"Timed on different hardware from the original model, so not compared with it: {'; '.join(names)} on {place}."
         for place, names in others.items()
     ]
+
+
+def apart(rows: Sequence[Result], baseline: str) -> list[str]:
+    """A sentence about each device besides the baseline's: it has a front and a best candidate of its own."""
+    return [
+        f"{len(measured)} candidate{'s' if len(measured) != 1 else ''} on {device}: compared with each other only, see "
+        f"best(device={device!r}) and pareto(device={device!r})."
+        for device in devices_of(rows, baseline)[1:]
+        if (measured := [r for r in rows if r.status == "measured" and r.candidate.target.device == device])
+    ]
+
+
+def left_to_others(rows: Sequence[Result]) -> list[str]:
+    """Sentences about candidates of which a device ran a part, or chose another device."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.measurement is not None and row.measurement.placed:
+            found.setdefault(row.measurement.placed, []).append(f"{row.label} on {place(row.candidate.target)}")
+    return [f"{'; '.join(names)}: {words}." for words, names in found.items()]
 
 
 def ruined(rows: Sequence[Result], baseline: str) -> list[str]:

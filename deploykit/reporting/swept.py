@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.choosing.goals import Decision, Goal, checked_price, decide
-from deploykit.choosing.pareto import competing, front
+from deploykit.choosing.pareto import competing, devices_of, front
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
@@ -20,7 +20,7 @@ from deploykit.core.registry import registry
 from deploykit.core.result import Result
 from deploykit.data.dataset import Dataset
 from deploykit.reporting import losing
-from deploykit.reporting.rows import damaged, doubts, elsewhere, ruined, too_few
+from deploykit.reporting.rows import apart, damaged, doubts, elsewhere, left_to_others, ruined, too_few
 from deploykit.storage.rows import Rows
 from deploykit.transforms._contract import TRANSFORMS
 
@@ -185,17 +185,30 @@ class Swept:
             price_per_hour=checked_price(price_per_hour),
         )
 
-    def ranked(self, goal: Goal) -> list[Result]:
-        """Measured rows, best first; rows that meet the goal come before the others."""
-        left, ranked = competing(self.rows, self.baseline), []
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Devices that candidates ran on, the original model's first: each has a front of its own."""
+        return devices_of(self.rows, self.baseline)
+
+    def ranked(self, goal: Goal, device: str | None = None) -> list[Result]:
+        """Measured rows of one device (see `pareto`), best first; rows that meet the goal come before the others."""
+        left, ranked = self._rivals(device), []
         while (winner := decide(left, goal, relative=self.relative).winner) is not None:
             ranked.append(winner)
             left = [r for r in left if r.key != winner.key]
         return ranked
 
-    def pareto(self, cost: str = "latency") -> list[Result]:
-        """Rows that no other row beats (95 % confidence), cheapest first."""
-        return front(competing(self.rows, self.baseline), cost)
+    def pareto(self, cost: str = "latency", device: str | None = None) -> list[Result]:
+        """Rows that no other row beats (95 % confidence), cheapest first; each device has a front of its own.
+
+        Args:
+            cost: What is minimized, see `best`.
+            device: One of `devices`; None: the fronts of all devices.
+
+        Raises:
+            SettingError: No candidate ran on the device.
+        """
+        return front(competing(self.rows, self.baseline) if device is None else self._rivals(device), cost)
 
     @property
     def notes(self) -> list[str]:
@@ -203,14 +216,24 @@ class Swept:
         return [
             *(doubts(self.contract, self.check) if "contract" in self.facts else ()),
             *elsewhere(self.rows, self.baseline),
+            *apart(self.rows, self.baseline),
+            *left_to_others(self.rows),
             *ruined(self.rows, self.baseline),
             *too_few(self.rows, self.goal()),
             *filter(None, [losing.sentence(self.rows, self.goal(), relative=self.relative)]),
             *damaged(self.rows, self.path),
         ]
 
-    def _decide(self, goal: Goal, layout: str | None = None) -> Decision:
-        rows = competing(self.rows, self.baseline)
+    def _rivals(self, device: str | None) -> list[Result]:
+        """Rows of one device, which are compared with each other; None: of the original model's."""
+        known = self.devices
+        if device is not None and device not in known:
+            raise unknown_name("device of this report", device, known)
+        wanted = device or next(iter(known), "")
+        return [r for r in competing(self.rows, self.baseline) if r.candidate.target.device == wanted]
+
+    def _decide(self, goal: Goal, layout: str | None = None, device: str | None = None) -> Decision:
+        rows = self._rivals(device)
         if layout is None:
             return decide(rows, goal, relative=self.relative)
         exporter = registry("deploykit.exporters", "layout").get(layout)

@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from deploykit.core.adapter import Adapter
 from deploykit.core.calling import Calling
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: What can be said of a device: it runs models; its packages are missing; its hardware is missing or does not answer;
+#: it is there, but deploykit runs nothing on it.
+DeviceState = Literal["ready", "not installed", "no such hardware", "detected only"]
+
+
 @dataclass(frozen=True)
 class Device(Plain):
     """A place to run on.
@@ -42,11 +47,20 @@ class Device(Plain):
         name: As in ``Target.device``: ``"cpu"``, ``"cuda"``, …
         available: Whether it can be used on this machine now.
         detail: What it is, or why it cannot be used.
+        state: ``"ready"`` where it is available; else what is missing.
+        remedy: What to do about it, for example the pip command; "" when it is available.
     """
 
     name: str
     available: bool
     detail: str = ""
+    state: DeviceState | Literal[""] = ""
+    remedy: str = ""
+
+    def __post_init__(self) -> None:
+        """Take the usual state where none is given."""
+        if not self.state:
+            object.__setattr__(self, "state", "ready" if self.available else "no such hardware")
 
 
 class Runtime(Adapter):
@@ -63,6 +77,7 @@ class Runtime(Adapter):
         checks_shapes: It refuses examples of other shapes than a file declares, also where these would do.
         compiles: It builds what it runs (an engine, a library) for one device of one machine, see `_compile_file`. A
             sweep does so in a step of its own, apart from latency; elsewhere it compiles what it opens.
+        cpu: It runs on the CPU. Where it does not, each target names its device.
     """
 
     accepts: ClassVar[frozenset[str]]
@@ -74,6 +89,7 @@ class Runtime(Adapter):
     sparse_kernels: ClassVar[bool] = False
     checks_shapes: ClassVar[bool] = True
     compiles: ClassVar[bool] = False
+    cpu: ClassVar[bool] = True
 
     def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
         """What is known to be wrong with running an artifact here, before there is one.
@@ -247,11 +263,7 @@ class Runtime(Adapter):
                 f"{self.label} runs {', '.join(sorted(self.accepts))}, not {format_name}.",
                 remedy="convert the model first.",
             )
-        devices = {d.name: d for d in self.devices()}
-        if device not in devices:
-            raise unknown_name(f"device for {self.label}", device, devices)
-        if not devices[device].available:
-            raise DeviceError(f"{self.label}: device {device!r}: {devices[device].detail}.")
+        refuse_absent(self.label, device, self.devices())
 
     def profile(
         self, path: Path, target: Target, format_name: str, inputs: Sequence[Sequence[NDArray[Any]]], runs: int
@@ -288,6 +300,33 @@ class Runtime(Adapter):
     ) -> Sequence[NodeTime]:
         """Fill this where ``profiles`` is True. Called in a child process."""
         raise NotImplementedError
+
+
+def refuse_absent(label: str, device: str, known: Sequence[Device]) -> None:
+    """Refuse a device that cannot be used.
+
+    Args:
+        label: The runtime's, for people.
+        device: Name of the device.
+        known: What the runtime's `Runtime.devices` says.
+
+    Raises:
+        SettingError: The runtime knows no such device.
+        DeviceError: It is absent; names what was found here and the remedy.
+    """
+    devices = {d.name: d for d in known}
+    if device not in devices:
+        raise unknown_name(f"device for {label}", device, devices)
+    wanted = devices[device]
+    if wanted.available:
+        return
+    ready = [d.name for d in known if d.available]
+    found = f"It can use {', '.join(ready)} on this machine" if ready else "It can use nothing on this machine"
+    remedies = [wanted.remedy, f"choose device={ready[0]!r}" if ready else "choose another runtime"]
+    raise DeviceError(
+        f"{label}: device {device!r} is not ready ({wanted.state}): {wanted.detail}. {found}.",
+        remedy=", or ".join(filter(None, remedies)) + ".",
+    )
 
 
 RUNTIMES: Registry[Runtime] = Registry("deploykit.runtimes", "runtime")

@@ -23,6 +23,7 @@ class Session:
         inputs: What the file takes, in its own order and with its own names.
         outputs: What it gives.
         delegate: The device or provider that really runs it.
+        placed: What was left to another device than the one that was asked for, in words; "" for nothing.
         contract: What the model's inputs and outputs mean; None: examples are fed by the file's own names.
         tapped: What the last layer has seen of each batch that was run, until it is emptied; None where the session was
             not opened with a tap. It is not among the outputs: clients never see it.
@@ -31,6 +32,7 @@ class Session:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     delegate: str = "cpu"
+    placed: str = ""
     contract: Contract | None = None
     tapped: list[NDArray[Any]] | None = None
 

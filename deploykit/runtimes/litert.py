@@ -97,7 +97,12 @@ class LiteRT(Runtime):
         """The CPU; GPU and NPU delegates are not part of the Python package."""
         return (
             Device("cpu", available=True, detail="XNNPACK"),
-            Device("gpu", available=False, detail="LiteRT's Python package has no GPU delegate for this system"),
+            Device(
+                "gpu",
+                available=False,
+                detail="LiteRT's Python package has no GPU delegate for this system",
+                remedy="export the file with layout='edge' for phones, whose LiteRT has one",
+            ),
         )
 
     def _open(self, path: Path, target: Target) -> Session:

@@ -19,21 +19,13 @@ from deploykit.core.security.memory import MemoryFiles
 from deploykit.readers.onnx_last import also_giving, last_input
 from deploykit.runtimes._contract import Device, Runtime
 from deploykit.runtimes._onnx_probe import write
+from deploykit.runtimes._onnx_providers import choose, devices, placed
 from deploykit.runtimes._profile import NodeTime, Trait, quick_mean
 from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Device name → execution provider and what it needs.
-_PROVIDERS = {
-    "cpu": ("CPUExecutionProvider", ""),
-    "cuda": ("CUDAExecutionProvider", "an NVIDIA GPU with its driver, and onnxruntime-gpu instead of onnxruntime"),
-    "tensorrt": ("TensorrtExecutionProvider", "an NVIDIA GPU, TensorRT and onnxruntime-gpu"),
-    "rocm": ("ROCMExecutionProvider", "an AMD GPU and a ROCm build of ONNX Runtime"),
-    "directml": ("DmlExecutionProvider", "Windows with a DirectX 12 GPU and onnxruntime-directml"),
-    "coreml": ("CoreMLExecutionProvider", "macOS"),
-}
 #: Operators by what sort of work they are; others compute.
 _KINDS: dict[Work, frozenset[str]] = {
     "conv": frozenset({"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "QLinearConv", "ConvInteger"}),
@@ -149,35 +141,27 @@ class OnnxRuntime(Runtime):
 
     def devices(self) -> tuple[Device, ...]:
         """Execution providers: present ones, and absent ones with what they need."""
-        present = set(require("onnxruntime", "").get_available_providers())
-        return tuple(
-            Device(
-                name,
-                provider in present,
-                provider
-                if provider in present
-                else f"{provider} is not in this build of ONNX Runtime; it needs {needs}",
-            )
-            for name, (provider, needs) in _PROVIDERS.items()
-        )
+        return devices(require("onnxruntime", ""))
 
     def _open(self, path: Path, target: Target) -> Session:
-        return self._opened(self._session(path, target))
+        return self._opened(self._session(path, target), target)
 
     def _open_memory(self, files: MemoryFiles, target: Target) -> Session:
-        return self._opened(self._session(files, target))
+        return self._opened(self._session(files, target), target)
 
     def tap(self, path: Path, output: str) -> str:
         """The input of the last node with weights."""
         return last_input(path.read_bytes(), output) if path.stat().st_size <= _MOST_TAPPED_BYTES else ""
 
     def _open_tapped(self, path: Path | MemoryFiles, target: Target, tap: str) -> Session | None:
-        return self._opened(self._session(path, target, tap=tap), tap)
+        return self._opened(self._session(path, target, tap=tap), target, tap)
 
     @staticmethod
-    def _opened(session: Any, tap: str = "") -> Session:
-        active = session.get_providers()[0]
-        return _OnnxSession(session, next((d for d, (p, _) in _PROVIDERS.items() if p == active), active), tap)
+    def _opened(session: Any, target: Target, tap: str = "") -> Session:
+        delegate, left = placed(session, target.device)
+        opened = _OnnxSession(session, delegate, tap)
+        opened.placed = left
+        return opened
 
     def _session(self, path: Path | MemoryFiles, target: Target, profile: str = "", tap: str = "") -> Any:
         ort = require("onnxruntime", "")
@@ -190,19 +174,19 @@ class OnnxRuntime(Runtime):
         if profile:
             options.enable_profiling = True
             options.profile_file_prefix = profile
-        provider = _PROVIDERS[target.device][0]
+        providers = choose(ort, options, target.device, target.threads)
         try:
             if isinstance(path, Path) and tap:
                 options.add_session_config_entry(_EXTERNAL_FOLDER, str(path.parent))
-                return ort.InferenceSession(also_giving(path.read_bytes(), tap), options, providers=[provider])
+                return ort.InferenceSession(also_giving(path.read_bytes(), tap), options, providers=providers)
             if not isinstance(path, MemoryFiles):
-                return ort.InferenceSession(str(path), options, providers=[provider])
+                return ort.InferenceSession(str(path), options, providers=providers)
             if held := path.beside():  # its external data
                 options.add_external_initializers_from_files_in_memory(
                     list(held), list(held.values()), [len(content) for content in held.values()]
                 )
             content = also_giving(path.content(), tap) if tap else path.content()
-            return ort.InferenceSession(content, options, providers=[provider])
+            return ort.InferenceSession(content, options, providers=providers)
         except Exception as error:  # ONNX Runtime raises classes of its own without a public base
             text = " ".join(str(error).split())[:400]
             raise UnsupportedModelError(

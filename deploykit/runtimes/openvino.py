@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NEEDS = {
-    "GPU": "an Intel GPU with its OpenCL driver (intel-opencl-icd)",
-    "NPU": "an Intel NPU with its driver (intel-driver-compiler-npu)",
+    "GPU": ("an Intel GPU with its OpenCL driver", "install intel-opencl-icd where there is an Intel GPU"),
+    "NPU": ("an Intel NPU with its driver", "install intel-driver-compiler-npu where there is an Intel NPU"),
 }
+#: OpenVINO's own choice among the devices it finds.
+_AUTO = "auto"
 _DTYPES = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "boolean": "bool"}
 _PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "int8"}
 _KINDS: dict[Work, frozenset[str]] = {
@@ -127,19 +129,21 @@ class OpenVINO(Runtime):
         return write(folder)
 
     def devices(self) -> tuple[Device, ...]:
-        """The CPU, and the GPU and NPU plugins with what they need."""
+        """The CPU, the GPU and NPU plugins with what they need, and OpenVINO's own choice among them."""
         core = _core()
-        present = {name.partition(".")[0] for name in core.available_devices}
+        names = core.available_devices
+        present = {name.partition(".")[0] for name in names}
         cpu = core.get_property("CPU", "FULL_DEVICE_NAME") if "CPU" in present else "no CPU plugin in this build"
         others = []
-        for name, needs in _NEEDS.items():
+        for name, (needs, remedy) in _NEEDS.items():
             there = name in present
-            detail = core.get_property(name, "FULL_DEVICE_NAME") if there else f"no {name} found; it needs {needs}"
-            others.append(Device(name.lower(), there, detail))
-        return (Device("cpu", "CPU" in present, cpu), *others)
+            detail = core.get_property(name, "FULL_DEVICE_NAME") if there else f"no {name} answers; it needs {needs}"
+            others.append(Device(name.lower(), there, detail, remedy="" if there else remedy))
+        choice = f"OpenVINO's choice among {', '.join(names)}; each session says which it took"
+        return (Device("cpu", "CPU" in present, cpu), Device(_AUTO, bool(names), choice), *others)
 
     def _open(self, path: Path, target: Target) -> Session:
-        return self._opened(self._compile(path, target))
+        return self._opened(self._compile(path, target), target.device)
 
     def _open_memory(self, files: MemoryFiles, target: Target) -> Session:
         if held := [name for name in files.names if name != files.name]:
@@ -148,39 +152,42 @@ class OpenVINO(Runtime):
                 f"has {held[0]}.",
                 remedy="save the model as one file, or choose ONNX Runtime.",
             )
-        return self._opened(self._compile(files, target))
+        return self._opened(self._compile(files, target), target.device)
 
     def tap(self, path: Path, output: str) -> str:
         """The input of the last node with weights."""
         return last_input(path.read_bytes(), output)
 
     def _open_tapped(self, path: Path | MemoryFiles, target: Target, tap: str) -> Session | None:
-        return self._opened(self._compile(path, target, tap=tap), tapped=True)
+        return self._opened(self._compile(path, target, tap=tap), target.device, tapped=True)
 
     @staticmethod
-    def _opened(compiled: Any, *, tapped: bool = False) -> Session:
-        used = compiled.get_property("EXECUTION_DEVICES")
-        return _OpenVINOSession(compiled, used[0].partition(".")[0].strip("()").lower(), tapped=tapped)
+    def _opened(compiled: Any, device: str, *, tapped: bool = False) -> Session:
+        used = [name.strip("()") for name in compiled.get_property("EXECUTION_DEVICES")]
+        delegate = _AUTO if device == _AUTO else used[0].partition(".")[0].lower()
+        session = _OpenVINOSession(compiled, delegate, tapped=tapped)
+        session.placed = f"OpenVINO took {', '.join(used)}" if device == _AUTO else ""
+        return session
 
     def _compile(self, path: Path | MemoryFiles, target: Target, *, profile: bool = False, tap: str = "") -> Any:
         openvino = _openvino()
-        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "PERF_COUNT": profile}
-        if target.device == "cpu":
-            # bfloat16 is the default where the CPU has it: faster, and no float32 baseline. Files say if they want it.
-            # The process is pinned where it is measured.
-            settings |= {
-                "INFERENCE_PRECISION_HINT": "f32",
-                "INFERENCE_NUM_THREADS": target.threads,
-                "ENABLE_CPU_PINNING": False,
-            }
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": profile}
+        # bfloat16 is the default where the CPU has it: faster, and no float32 baseline. Files say if they want it. The
+        # process is pinned where it is measured.
+        cpu: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": target.threads,
+            "ENABLE_CPU_PINNING": False,
+        }
         try:
             core = _core()
             model = core.read_model(path.content() if isinstance(path, MemoryFiles) else str(path))
             if tap:
                 model.add_outputs(tap)
-            if target.device == "cpu" and model.has_rt_info(["framework", COMPUTE]):
+            if model.has_rt_info(["framework", COMPUTE]):
                 kind = str(model.get_rt_info(["framework", COMPUTE]).value)
-                settings["INFERENCE_PRECISION_HINT"] = _HINTS.get(kind, settings["INFERENCE_PRECISION_HINT"])
+                cpu["INFERENCE_PRECISION_HINT"] = _HINTS.get(kind, cpu["INFERENCE_PRECISION_HINT"])
+            settings |= _for_device(target.device, cpu)
             return core.compile_model(model, target.device.upper(), settings)
         except Exception as error:  # OpenVINO raises RuntimeError, and classes of its own for operators it lacks
             text = " ".join(str(error).split())
@@ -206,6 +213,16 @@ class OpenVINO(Runtime):
                         times[node.node_name].append(node.real_time.total_seconds() * 1e6)
         found = (_node_time(node, times) for node in compiled.get_runtime_model().get_ordered_ops())
         return [node for node in found if node is not None]
+
+
+def _for_device(device: str, cpu: dict[str, Any]) -> dict[str, Any]:
+    """Settings besides those that all devices have."""
+    if device == "cpu":
+        return {"NUM_STREAMS": 1, **cpu}
+    if device == _AUTO:
+        # It would run on the CPU until the other device is ready: two devices in one measurement.
+        return {"ENABLE_STARTUP_FALLBACK": False, "DEVICE_PROPERTIES": {"CPU": {"NUM_STREAMS": 1, **cpu}}}
+    return {"NUM_STREAMS": 1}
 
 
 @cache

@@ -14,6 +14,7 @@ from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec, signature_order
 from deploykit.core.security.memory import MemoryFiles
 from deploykit.runtimes._contract import Device, Runtime
+from deploykit.runtimes._hardware import nvidia, tpu
 from deploykit.runtimes._session import Session
 from deploykit.runtimes._tensorflow_graph import open_signature
 from deploykit.runtimes._writes import written_variables
@@ -68,11 +69,10 @@ class TensorFlow(Runtime):
     checks_shapes = False
 
     def devices(self) -> tuple[Device, ...]:
-        """The CPU, and CUDA GPUs TensorFlow can see."""
+        """The CPU, CUDA GPUs that TensorFlow can see, and TPUs, which are detected and not used."""
         tf = require("tensorflow", self.extra)
-        gpus = tf.config.list_physical_devices("GPU")
-        reason = f"{len(gpus)} GPU(s)" if gpus else "TensorFlow sees no GPU: it needs an NVIDIA GPU and its driver"
-        return Device("cpu", available=True, detail="oneDNN"), Device("cuda", available=bool(gpus), detail=reason)
+        gpus = [tf.config.experimental.get_device_details(g) for g in tf.config.list_physical_devices("GPU")]
+        return Device("cpu", available=True, detail="oneDNN"), _cuda(tf, gpus), _tpu()
 
     def _open(self, path: Path, target: Target) -> Session:
         return self._loaded(str(path), path.name, target)
@@ -118,6 +118,31 @@ class TensorFlow(Runtime):
 def _delegate(tf: Any, device: str) -> str:
     """What really runs: TensorFlow places operators on the CPU without a word when it cannot open the GPU."""
     return device if device == "cpu" or tf.config.list_logical_devices("GPU") else "cpu"
+
+
+def _cuda(tf: Any, gpus: Sequence[dict[str, Any]]) -> Device:
+    if gpus:
+        return Device("cuda", available=True, detail=", ".join(str(g.get("device_name", "a GPU")) for g in gpus))
+    found = nvidia()
+    if found.reason:
+        remedy = "on a machine that has it: pip install 'tensorflow[and-cuda]'"
+        return Device("cuda", available=False, detail=found.reason, remedy=remedy)
+    built = tf.sysconfig.get_build_info().get("is_cuda_build", False)
+    why = "does not find CUDA's libraries" if built else "was built without CUDA"
+    return Device(
+        "cuda", available=False, detail=f"{found}: TensorFlow {why}", state="not installed",
+        remedy="pip install 'tensorflow[and-cuda]'",
+    )  # fmt: skip
+
+
+def _tpu() -> Device:
+    found = tpu()
+    if found.reason:
+        return Device("tpu", available=False, detail=found.reason)
+    return Device(
+        "tpu", available=False, detail=f"{found} is here; deploykit measures nothing on TPUs, since it could not be "
+        "tried on one", state="detected only",
+    )  # fmt: skip
 
 
 def _unloadable(tf: Any, name: str, error: Exception) -> UnsupportedModelError:

@@ -13,6 +13,7 @@ from deploykit.core.settings.options import SweepOptions
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
+from deploykit.measuring.devices import check_devices
 from deploykit.planning.durations import Durations, Units
 from deploykit.planning.joining import join
 from deploykit.planning.plan import Plan
@@ -58,6 +59,8 @@ class SweepHandle(Background):
         name = context_name(model, data, options["metric"], declared)
         routes = Routes(model, data, options["seed"], compiling=options["engine"] == LOCAL)
         self.plan: Plan = make(routes, space)
+        if options["engine"] == LOCAL:
+            check_devices(c.candidate.target for c in self.plan.candidates)
         state = State(store, name, on_progress, Durations(Units(model, data)))
         super().__init__(store, options["engine"], state, "deploykit-sweep")
         self._context = Context(
@@ -124,6 +127,7 @@ def start_sweep(
         ModelFileError: A candidate's file is missing or damaged.
         UnsupportedModelError: A candidate's file has another signature than the model.
         StoreError: The store cannot be used.
+        DeviceError: A target's device is not ready on this machine.
 
     Example:
         >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])
@@ -174,6 +178,7 @@ def sweep(
         ModelFileError: A candidate's file is missing or damaged.
         UnsupportedModelError: A candidate's file has another signature than the model.
         StoreError: The store cannot be used.
+        DeviceError: A target's device is not ready on this machine.
         EngineError: The engine's workers cannot be reached, do not fit, or were lost.
         CandidateError: The original model cannot be run, so there is nothing to compare with.
 

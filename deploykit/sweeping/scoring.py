@@ -53,6 +53,7 @@ class Scored:
     batch_dependent: bool = False
     same_function: bool = False
     collapsed: tuple[str, ...] = ()
+    placed: str = ""
 
 
 class _Hits(Metric):
@@ -140,6 +141,7 @@ class Judge:
         return Scored(
             scores, confirmation, tuple(flips), flips_count, key, others, int(record.get("batch", 0)),
             bool(record.get("batch_dependent")), same, () if same else self._collapsed(outputs),
+            str(record.get("placed", "")),
         )  # fmt: skip
 
     def _beside(self, outputs: NDArray[Any]) -> Iterator[Score]:

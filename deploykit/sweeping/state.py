@@ -148,6 +148,7 @@ class State:
             footprint=known.footprint if known else None,
             lengths=known.lengths if known else (),
             collapsed=scored.collapsed,
+            placed=scored.placed,
         )
         row = replace(row, measurement=measurement, stopped="")
         self._put(replace(row, status="measured", failure=None) if final else row)

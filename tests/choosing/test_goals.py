@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from deploykit.choosing.goals import Goal, decide
-from deploykit.choosing.pareto import beaten_by, beats, competing, front, tied
+from deploykit.choosing.pareto import beaten_by, beats, competing, devices_of, front, tied
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.core.result import Failure, Interval, Latency, Measurement, Result, Score
 from deploykit.reporting.explain import sentences
-from deploykit.reporting.rows import elsewhere, records
+from deploykit.reporting.rows import apart, elsewhere, records
 from deploykit.reporting.verdict import verdict
 from deploykit.reporting.views.tradeoff import standings
 
@@ -140,6 +140,11 @@ def test_each_device_has_a_front_of_its_own():
     assert [r.key for r in front(rows)] == ["quick", "safe", "base"]
     assert not beats(rows[2], SAFE)
     assert beats(rows[2], rows[3])
+    assert devices_of([rows[2], *rows], "base") == ("cpu", "cuda")
+    assert elsewhere(rows, "base") == []
+    assert apart(rows, "base") == [
+        "2 candidates on cuda: compared with each other only, see best(device='cuda') and pareto(device='cuda')."
+    ]
     found = standings(rows, "base")
     assert {key: s.state for key, s in found.items()} == {
         "base": "front", "safe": "front", "quick": "front", "quick_and_bad": "beaten",

@@ -65,7 +65,10 @@ def test_a_fixed_batch_is_filled_and_cut(tmp_path):
 
 def test_a_device_that_is_absent_says_what_it_needs(tmp_path):
     path = graph(tmp_path, helper.make_node("Relu", ["x"], ["y"]))
-    with pytest.raises(DeviceError, match=r"CUDAExecutionProvider .* needs an NVIDIA GPU"):
+    with pytest.raises(
+        DeviceError,
+        match=r"'cuda' is not ready.*NVIDIA GPU.*CUDAExecutionProvider.*It can use cpu.*Remedy: .*onnxruntime-gpu",
+    ):
         call("onnxruntime", "run", device="cuda", **arguments(path, "onnx", (4,)))
 
 

@@ -296,6 +296,15 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="choose among the candidates of this device (default: the original model's): devices are never compared",
+    )
+
+
 def add_price(parser: argparse.ArgumentParser) -> None:
     """``--price-per-hour``."""
     parser.add_argument(
