@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._shared.show import show
-from deploykit.core.errors import SettingError
+from deploykit.reporting.devices import prices_of
 
 HELP = "Rank machines and devices by their best candidate, under limits on latency, energy and cost."
 
@@ -32,23 +32,6 @@ def run(options: argparse.Namespace) -> None:
     ranking = dk.rank_devices(
         *options.stores, minimize=options.minimize, max_drop=options.max_drop, max_p50_ms=options.max_p50_ms,
         max_energy_mj=options.max_energy_mj, max_cost_per_million=options.max_cost,
-        price_per_hour=_prices(options.price),
+        price_per_hour=prices_of(options.price),
     )  # fmt: skip
     show(options, ranking, ranking.to_json())
-
-
-def _prices(given: list[str]) -> float | dict[str, float] | None:
-    found: dict[str, float] = {}
-    for text in given:
-        name, _, amount = text.rpartition("=")
-        try:
-            found[name] = float(amount)
-        except ValueError:
-            raise SettingError(
-                f"--price: expected an amount such as 0.17 or cuda=2.5, got {text!r}.", remedy="give a number."
-            ) from None
-    if "" in found and len(found) > 1:
-        raise SettingError(
-            "--price: one price is for all machines and others are for some.", remedy="name what each is for."
-        )
-    return found.get("", found or None)

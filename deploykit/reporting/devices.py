@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,10 +91,33 @@ def rank_devices(
         machine = f"{facts.get('cpu', 'unknown')}, {facts.get('cores', '?')} cores"
         machine += f" ({facts['host']})" if facts.get("host") else ""
         choice = Choice(report, winner, goal, found.decision) if winner else None
-        entry = RankedDevice(machine, device(rows[0]), choice, found.missed, found.value, price, str(report.path))
+        entry = RankedDevice(
+            machine, device(rows[0]), choice, found.missed, found.value, price, str(report.path),
+            tuple(row.key for row in rows),
+        )  # fmt: skip
         entries.append((found.order, entry))
     ranked = [entry for _, entry in sorted(entries, key=lambda pair: pair[0])]
     return DeviceRanking(wanted, tuple(ranked), relative=opened[0].relative)
+
+
+def prices_of(given: Iterable[str]) -> float | dict[str, float] | None:
+    """Prices of an hour from ``AMOUNT`` or ``NAME=AMOUNT``; None when there are none.
+
+    Raises:
+        SettingError: What is not an amount, or one for all beside others for some.
+    """
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, amount = text.strip().rpartition("=")
+        try:
+            found[name] = float(amount)
+        except ValueError:
+            raise SettingError(
+                f"A price must be an amount such as 0.17 or cuda=2.5, got {text!r}.", remedy="give a number."
+            ) from None
+    if "" in found and len(found) > 1:
+        raise SettingError("One price is for all machines and others are for some.", remedy="name what each is for.")
+    return found.get("", found or None)
 
 
 def _same(reports: list[Report]) -> None:
@@ -159,6 +182,7 @@ class RankedDevice:
         lowest: What is minimized, in its unit, of the best candidate; None: it was not measured.
         price_per_hour: Of the machine; None: not known.
         store: Folder of the report.
+        keys: Of all candidates that are timed there.
     """
 
     machine: str
@@ -168,6 +192,7 @@ class RankedDevice:
     lowest: Interval | None
     price_per_hour: float | None
     store: str
+    keys: tuple[str, ...] = ()
 
     @property
     def met(self) -> bool:
@@ -267,8 +292,9 @@ class DeviceRanking:
         return shown(self._drawn(dark=dark))
 
     def _drawn(self, *, dark: bool) -> Any:
-        import altair as alt
+        import altair
 
+        alt: Any = altair
         title = _UNITS[self.minimize]
         rows = []
         for entry in self.entries:

@@ -203,6 +203,30 @@ def test_another_store_stands_beside_this_one_with_the_same_axes(page, lab):
     bench.get_by_role("radio", name="Chart").check()
 
 
+def test_devices_stand_side_by_side_under_limits(page, lab):
+    bench = page.locator(".dk-Workbench")
+    bench.get_by_role("radio", name="Devices").check()
+    table = bench.get_by_role("region", name="Devices, the best first")
+    table.get_by_role("row").nth(1).wait_for()
+    assert bench.locator(".dk-devices .dk-beside-plot").count() == 1
+    machines = bench.get_by_label("Other machines")
+    machines.fill("runs/yesterday")
+    machines.press("Enter")
+    bench.locator(".dk-devices .dk-beside-plot").nth(1).wait_for()
+    limit = bench.get_by_label("p50 at most")
+    limit.fill("0.000001")
+    limit.press("Enter")
+    bench.get_by_text("No device meets all limits.").wait_for()
+    page.set_viewport_size({"width": WIDTHS[0], "height": 1200})
+    result = Axe().run(page, context=".dk-Workbench")
+    assert [(v["id"], v["nodes"][0]["html"][:120]) for v in result.response["violations"]] == []
+    assert sticking_out(page) == []
+    limit.fill("")
+    limit.press("Enter")
+    bench.get_by_role("radio", name="Chart").check()
+    page.locator(".dk-chart-canvas canvas").wait_for()
+
+
 def test_nothing_sticks_out_at_any_width_and_with_any_font(page):
     found = []
     for font in ("monospace", "sans-serif"):

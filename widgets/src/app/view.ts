@@ -11,12 +11,24 @@ export interface IRange {
 }
 
 /** What stands in the chart's place. */
-export type Look = 'chart' | 'settings' | 'beside';
+export type Look = 'chart' | 'settings' | 'devices' | 'beside';
+
+/** Limits of the ranking of devices, as they were typed: empty where there is none. */
+export interface ILimits {
+  p50: string;
+  energy: string;
+  cost: string;
+  /** An amount, or `cuda=2.5, cpu=0.17`. */
+  price: string;
+  /** Folders of sweeps on other machines. */
+  stores: string;
+}
 
 export interface IView {
   look: Look;
   /** Folder of the store beside this one; empty while there is none. */
   beside: string;
+  limits: ILimits;
   /** Keys of the compared candidates; A is empty while the best so far is followed. */
   a: string;
   b: string;
@@ -58,6 +70,7 @@ export interface IView {
 export const VIEW: IView = {
   look: 'chart',
   beside: '',
+  limits: { p50: '', energy: '', cost: '', price: '', stores: '' },
   a: '',
   b: '',
   hovered: '',

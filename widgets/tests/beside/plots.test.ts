@@ -26,7 +26,7 @@ function row(key: string, p50: number, change: number, state: 'front' | 'beaten'
 it('both stores have one pair of axes, and each has a front of its own', () => {
   const here = [row('a', 1, 0, 'front'), row('b', 2, -1, 'beaten')];
   const there = [row('a', 3, 0, 'front'), row('b', 4, -2, 'beaten')];
-  const plots = plotsOf(here, there, X, Y);
+  const plots = plotsOf([here, there], X, Y);
   expect(plots?.x.low).toBeLessThan(1);
   expect(plots?.x.high).toBeGreaterThan(4);
   expect(plots?.y.low).toBeLessThan(-2);
@@ -41,5 +41,5 @@ it('both stores have one pair of axes, and each has a front of its own', () => {
 });
 
 it('there is nothing to draw while neither has points', () => {
-  expect(plotsOf([aRow({ status: 'failed' })], [], X, Y)).toBeNull();
+  expect(plotsOf([[aRow({ status: 'failed' })], []], X, Y)).toBeNull();
 });

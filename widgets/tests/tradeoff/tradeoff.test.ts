@@ -98,6 +98,13 @@ describe('the front', () => {
     });
   });
 
+  it('belongs to one device: what is smallest on another beats nothing here', () => {
+    const tiny = row('tiny', 9, 0, { size: 1000, device: 'cuda' });
+    const found = judge([BASE, tiny, row('tinier', 9, 0.5, { size: 900, device: 'cuda' })], SIZE, CHANGE);
+    expect(found.get('base')?.state).toBe('front');
+    expect(found.get('tiny')?.state).toBe('beaten');
+  });
+
   it('lies in a band from what is sure to what is possible', () => {
     const boxes = [
       { xLow: 1, xHigh: 2, yLow: 10, yHigh: 12 },

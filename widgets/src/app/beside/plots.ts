@@ -1,4 +1,4 @@
-/** Two charts with the same axes: where the points of both are. No drawing happens here. */
+/** Charts with the same axes: where the points of each are. No drawing happens here. */
 
 import { axisOf, ends, type IAxis, padded, place, scaleOf } from '../chart/axes';
 import { extent } from '../format';
@@ -20,19 +20,19 @@ export interface IDot {
 export interface IPlots {
   x: IAxis;
   y: IAxis;
-  /** Here, and there: each has a front of its own. */
-  sides: [IDot[], IDot[]];
+  /** Each has a front of its own. */
+  sides: IDot[][];
 }
 
-export function plotsOf(here: readonly IRow[], there: readonly IRow[], x: IMeasure, y: IMeasure): IPlots | null {
-  const found = [here, there].map(rows => rows.filter(row => isPlotted(row) && valueIn(row, x) && valueIn(row, y)));
+export function plotsOf(sides: readonly (readonly IRow[])[], x: IMeasure, y: IMeasure): IPlots | null {
+  const found = sides.map(rows => rows.filter(row => isPlotted(row) && valueIn(row, x) && valueIn(row, y)));
   const all = found.flat();
   if (all.length === 0) {
     return null;
   }
   const [acrossAxis, upAxis] = [axis(all, x, true), axis(all, y, false)];
-  const [first, second] = found.map(rows => dots(rows, acrossAxis, upAxis, judge(rows, x, y)));
-  return { x: acrossAxis, y: upAxis, sides: [first ?? [], second ?? []] };
+  const placed = found.map(rows => dots(rows, acrossAxis, upAxis, judge(rows, x, y)));
+  return { x: acrossAxis, y: upAxis, sides: placed };
 }
 
 function axis(rows: readonly IRow[], measure: IMeasure, across: boolean): IAxis {

@@ -185,12 +185,15 @@ function ground(scene: IScene, found: readonly IFound[], strong: ReadonlySet<str
   const wide = x.high - x.low;
   const high = y.high - y.low;
   const boxes: IBox[] = [];
-  let baseline: IFound | undefined;
+  const baseline = found.find(({ row }) => row.isBaseline);
+  const device = (baseline ?? found[0])?.row.device; // the band is that of one front, and each device has its own
   for (const item of found) {
-    if (item.row.isBaseline) {
-      baseline = item;
-    }
-    if (strong.has(item.row.key) && item.row.compared && !item.row.badges.includes('inconclusive')) {
+    if (
+      item.row.device === device &&
+      strong.has(item.row.key) &&
+      item.row.compared &&
+      !item.row.badges.includes('inconclusive')
+    ) {
       const [xLow, xHigh] = ends(x, item.x);
       const [yLow, yHigh] = ends(y, item.y);
       boxes.push({ xLow, xHigh, yLow, yHigh });

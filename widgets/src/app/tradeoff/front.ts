@@ -21,12 +21,12 @@ interface IRival {
 }
 
 /**
- * State of each candidate on two axes: beaten when another one is confirmed to be better on one and by estimate no worse on the
- * other. On the axes of change and latency the kernel has said it.
+ * State of each candidate on two axes: beaten when another one on its device is confirmed to be better on one and by estimate no
+ * worse on the other. On the axes of change and latency the kernel has said it.
  */
 export function judge(rows: Iterable<IRow>, x: IMeasure, y: IMeasure): Map<string, IJudged> {
   const found = new Map<string, IJudged>();
-  const rivals: IRival[] = [];
+  const byDevice = new Map<string, IRival[]>();
   for (const row of rows) {
     if (x.name === 'latency' && y.name === 'change') {
       found.set(row.key, row);
@@ -40,9 +40,18 @@ export function judge(rows: Iterable<IRow>, x: IMeasure, y: IMeasure): Map<strin
     } else if (!row.compared) {
       found.set(row.key, { state: 'beaten', why: row.why });
     } else {
+      const rivals = byDevice.get(row.device) ?? [];
       rivals.push({ row, x: costX, y: costY });
+      byDevice.set(row.device, rivals);
     }
   }
+  for (const rivals of byDevice.values()) {
+    judgeRivals(found, rivals, x, y);
+  }
+  return found;
+}
+
+function judgeRivals(found: Map<string, IJudged>, rivals: readonly IRival[], x: IMeasure, y: IMeasure): void {
   const acrossX = new Best(rivals.map(({ row, x: [, , high], y: [value] }) => ({ end: high, value, row })));
   const acrossY = new Best(rivals.map(({ row, y: [, , high], x: [value] }) => ({ end: high, value, row })));
   const estimated = byEstimate(rivals);
@@ -62,7 +71,6 @@ export function judge(rows: Iterable<IRow>, x: IMeasure, y: IMeasure): Map<strin
       });
     }
   }
-  return found;
 }
 
 /** Of all rows confirmed to lie below a limit on one axis, the best by estimate on the other. */

@@ -3,15 +3,23 @@
 import type { ReactElement } from 'react';
 import { Beside } from '../beside/beside';
 import { Chart } from '../chart/chart';
+import { Devices } from '../devices/devices';
 import { Problem, usePanelProblem } from '../elements/parts';
 import { Parallel } from '../settings/parallel';
 import { useRows, useSection, useView } from '../store';
 import { Table } from '../table/table';
+import type { Look } from '../view';
 import { Empty } from './empty';
 import { Best, Goal } from './goal';
 import { Legend } from './legend';
 import { Looks } from './looks';
 import { SceneProvider } from './scene';
+
+const OTHER: Partial<Record<Look, ReactElement>> = {
+  settings: <Parallel />,
+  devices: <Devices />,
+  beside: <Beside />
+};
 
 export default function TradeoffPanel(): ReactElement | null {
   const tradeoff = useSection('tradeoff');
@@ -34,7 +42,7 @@ export default function TradeoffPanel(): ReactElement | null {
             <Looks />
             <Legend />
           </div>
-          {look === 'settings' ? <Parallel /> : look === 'beside' ? <Beside /> : <Chart />}
+          {OTHER[look] ?? <Chart />}
           <Table />
         </>
       )}
