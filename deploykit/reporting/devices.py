@@ -24,9 +24,10 @@ from deploykit.reporting.views.html import THEMED, pictures
 if TYPE_CHECKING:
     import pandas as pd
 
-_TITLES = ("Machine", "Device", "Best candidate", "Runs on", "p50, ms", "Examples/s", "Energy, mJ each",
-           "Cost per million", "Change, {unit}", "Verdict")  # fmt: skip
-_WORDS = {0, 1, 2, 3, len(_TITLES) - 1}
+_TITLES = ("Machine", "Device", "Verdict", "Best candidate", "Runs on", "p50, ms", "Examples/s", "Energy, mJ each",
+           "Cost per million", "Change, {unit}")  # fmt: skip
+_VERDICT = _TITLES.index("Verdict")
+_WORDS = range(_TITLES.index("p50, ms"))
 _UNITS = {"latency": "p50, ms", "energy": "Energy, mJ each", "cost": "Cost per million", "load": "Load, ms",
           "size": "Size, bytes", "compressed_size": "Size after gzip, bytes", "memory": "Memory, bytes",
           "cpu": "CPU, ms"}  # fmt: skip
@@ -342,18 +343,18 @@ def _where(entry: RankedDevice) -> str:
 
 
 def _kind(column: int) -> str:
-    return "dk-said" if column == len(_TITLES) - 1 else "" if column in _WORDS else "dk-n"
+    return "dk-said" if column == _VERDICT else "" if column in _WORDS else "dk-n"
 
 
 def _cells(entry: RankedDevice) -> list[str]:
     winner = entry.choice.result if entry.choice else None
     if winner is None or winner.measurement is None:
-        return [entry.machine, entry.device, *[numbers.DASH] * (len(_TITLES) - 3), entry.verdict]
+        return [entry.machine, entry.device, entry.verdict, *[numbers.DASH] * (len(_TITLES) - 3)]
     measured = winner.measurement
     speed = measured.footprint.throughput if measured.footprint else None
     return [
-        entry.machine, entry.device, winner.label, place(winner.candidate.target),
+        entry.machine, entry.device, entry.verdict, winner.label, place(winner.candidate.target),
         numbers.milliseconds(measured.latency.p50_ms) if measured.latency else numbers.DASH,
         numbers.amount(speed), numbers.amount(entry.value("energy")), numbers.amount(entry.value("cost")),
-        numbers.points(measured.score.change), entry.verdict,
+        numbers.points(measured.score.change),
     ]  # fmt: skip

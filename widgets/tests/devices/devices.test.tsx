@@ -22,10 +22,10 @@ const TRADEOFF: ITradeoff = {
   families: [],
   best: null
 };
-const cells = (device: string, name: string, verdict: string): string[] => ['CPU, 2 cores', device, name, verdict];
+const cells = (device: string, name: string, verdict: string): string[] => ['CPU, 2 cores', device, verdict, name];
 const RANKED: IRanked = {
   summary: '1 of 2 devices meets all limits.',
-  headers: ['Machine', 'Device', 'Best candidate', 'Verdict'],
+  headers: ['Machine', 'Device', 'Verdict', 'Best candidate'],
   devices: [
     {
       title: 'cpu · CPU, 2 cores',

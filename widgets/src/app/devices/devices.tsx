@@ -42,6 +42,9 @@ const FIELDS: readonly { name: keyof ILimits; label: string; unit: string; hint:
   { name: 'stores', label: 'Other machines', unit: '', hint: 'runs/board, runs/rack', wide: true }
 ];
 
+/** Columns that are more than text. */
+const [VERDICT, BEST] = [2, 3];
+
 export function Devices(): ReactElement {
   const limits = useView(view => view.limits);
   const { tradeoff } = useScene();
@@ -133,7 +136,6 @@ function Device({ device: { met, best, here, cells } }: { device: IRanked['devic
   const bench = useBench();
   const { select } = useScene();
   const hovered = useView(view => view.hovered === best && best !== '');
-  const name = 2; // the column of the best candidate
   return (
     <tr
       className={`${hovered ? 'dk-beside-at' : ''} ${met ? '' : 'dk-devices-missed'}`}
@@ -143,7 +145,7 @@ function Device({ device: { met, best, here, cells } }: { device: IRanked['devic
       {cells.map((cell, at) => (
         // biome-ignore lint/suspicious/noArrayIndexKey: cells have places, and nothing else
         <td key={at}>
-          {at === name && here && best ? (
+          {at === BEST && here && best ? (
             <button
               type="button"
               className="dk-button dk-button-link"
@@ -152,7 +154,7 @@ function Device({ device: { met, best, here, cells } }: { device: IRanked['devic
             >
               {cell}
             </button>
-          ) : at === cells.length - 1 && !met ? (
+          ) : at === VERDICT && !met ? (
             <>
               <Icon name="warning" /> {cell}
             </>
