@@ -43,6 +43,7 @@ EXTRAS = {
     "openvino": ("openvino",),
     "onnx-openvino": ("onnxruntime_ep_openvino",),
     "nncf": ("nncf",),
+    "torch": ("onnxscript", "torch"),
     "sweep": (
         "altair", "cyclonedx", "h5py", "isal", "litert_quantizer", "onnx", "onnx_ir", "onnxslim", "packageurl",
         "packaging", "pandas", "scipy", "sympy", "vl_convert", "yaml",

@@ -69,7 +69,8 @@ def requirements(runtime: Runtime, also: Sequence[str] = ()) -> tuple[str, ...]:
     """What runs an artifact, in the versions that it was measured with: deploykit, numpy and the runtime.
 
     The runtime's extra is named where it holds nothing else: not for TensorFlow's, which converts as well, nor for a
-    build of ONNX Runtime for GPUs, which must not be joined by the one for CPUs.
+    build of ONNX Runtime for GPUs, which must not be joined by the one for CPUs. Builds that only one index has
+    (``torch 2.13.0+cpu``) are asked for by their version alone.
 
     Args:
         runtime: What runs the model.
@@ -82,7 +83,8 @@ def requirements(runtime: Runtime, also: Sequence[str] = ()) -> tuple[str, ...]:
     extra = f"[{runtime.extra}]" if held and held <= versions.keys() else ""
     others = {distribution(module): version(module) for module in also}
     pinned = sorted({"numpy": np.__version__, **versions, **others}.items())
-    return (f"deploykit{extra}=={VERSION}", *(f"{name}=={found}" for name, found in pinned if found))
+    lines = (f"{name}=={found.partition('+')[0]}" for name, found in pinned if found)
+    return (f"deploykit{extra}=={VERSION}", *lines)
 
 
 def server_requirements() -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from deploykit.core.adapter import Adapter, Group
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
-from deploykit.core.errors import ModelFileError, UnsupportedModelError
+from deploykit.core.errors import ModelFileError, SettingError, UnsupportedModelError
 from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.registry import Registry
@@ -236,6 +236,20 @@ class Format(Adapter):
             UnsupportedModelError: It cannot be saved as it is; says what to do.
         """
         raise NotImplementedError
+
+    def save_with(self, thing: Any, example: Any) -> Saved:
+        """Save an object that it `takes` and that does not know the shapes of its inputs.
+
+        Args:
+            thing: The object.
+            example: What it takes, with the batch first: an array, a tuple of them, or a dict of them by name.
+
+        Raises:
+            SettingError: The example cannot be used.
+            UnsupportedModelError: It cannot be saved as it is; says what to do.
+        """
+        del thing, example
+        raise SettingError(f"The setting example has no effect on {self.label} models.", remedy="leave it out.")
 
     def read_fully(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Read the summary by loading the model in its own framework, in a child of `full_group`.

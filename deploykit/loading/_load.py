@@ -47,6 +47,7 @@ def load(
     cancel: threading.Event | None = None,
     timeout: float | None = None,
     memory: float | None = None,
+    example: Any = None,
 ) -> Model:
     """Read a trained model without running it.
 
@@ -54,10 +55,11 @@ def load(
     kernel. The format is recognized by content, never by the file name.
 
     Args:
-        model: Path of a ``.keras``, ``.h5``, ``.onnx``, ``.tflite`` or frozen ``.pb`` file, of a SavedModel folder, or
-            of a Hugging Face folder with an ONNX file; or an object of this process, which is saved into a cache
-            folder: a ``keras.Model``, an ``onnx.ModelProto``, a ``tf.Module`` with a signature, or the bytes of a
-            TFLite file. A `Model` is returned unchanged.
+        model: Path of a ``.keras``, ``.h5``, ``.onnx``, ``.tflite``, ``.pt2``, TorchScript ``.pt`` or frozen ``.pb``
+            file, of a SavedModel folder, or of a Hugging Face folder with an ONNX file; or an object of this process,
+            which is saved into a cache folder: a ``keras.Model``, an ``onnx.ModelProto``, a ``tf.Module`` with a
+            signature, a ``torch.nn.Module`` (with ``example``), or the bytes of a TFLite file. A `Model` is returned
+            unchanged.
         imports: Names of modules that define the model's custom layers; child processes also import them.
         trusted: Allow code inside the file to run (Lambda layers, operators that touch files). Only for your own files.
         inputs: Names of the tensors that are inputs, in order, for files that do not say so (frozen graphs); what is
@@ -66,6 +68,8 @@ def load(
         cancel: Set it from another thread to stop reading; the child process is killed.
         timeout: Seconds after which reading is stopped; None: 60, or 300 if a framework must load the whole model.
         memory: Gigabytes the child process may use; None or 0: 6.4, or 8.6 if a framework must load the model.
+        example: What a ``torch.nn.Module`` takes, with the batch first: an array, a tuple of them, or a dict of them by
+            name. The module is exported with it; the batch stays free, other sizes become those of the example.
 
     Raises:
         Cancelled: ``cancel`` was set.
@@ -85,8 +89,12 @@ def load(
     modules = _modules(imports)
     limits, ends = _limits(timeout, memory), ends_of(inputs, outputs)
     if isinstance(model, str | os.PathLike):
+        if example is not None:
+            raise SettingError(
+                "The setting example has no effect on files.", remedy="pass it with an object of this process."
+            )
         return _load(model, "", modules, trusted, cancel, limits, ends)
-    saved = _saved(model)
+    saved = _saved(model, example)
     modules = (*modules, *(m for m in saved.imports if m not in modules))
     try:
         return _load(saved.path, saved.name, modules, trusted, cancel, limits, ends)
@@ -95,12 +103,12 @@ def load(
         raise
 
 
-def _saved(thing: object) -> Saved:
+def _saved(thing: object, example: Any) -> Saved:
     """A live object as a file, by the format that takes it."""
     for form in FORMATS.all():
         if form.takes(thing):
             form.check_installed()
-            return form.save(thing)
+            return form.save(thing) if example is None else form.save_with(thing, example)
     kind, known = type(thing), [f.live for f in FORMATS.all() if f.live]
     raise SettingError(
         f"Expected a model, got {kind.__module__}.{kind.__qualname__}.",

@@ -119,7 +119,7 @@ def _baseline(model: Model, candidates: tuple[Planned, ...], left_out: dict[str,
 
 
 def _all_targets(model: Model) -> tuple[Target, ...]:
-    names = [r.name for r in RUNTIMES.all() if r.default and not r.missing()]
+    names = [r.name for r in RUNTIMES.all() if (r.default or model.format in r.native_to) and not r.missing()]
     native = [n for n in names if model.format in RUNTIMES.get(n).native_to]
     return tuple(Target(n) for n in [*native, *(n for n in names if n not in native)])
 

@@ -71,7 +71,7 @@ class Runtime(Adapter):
         native_to: Formats of models that are at home on this runtime: there it is the baseline.
         fresh_process: Its threads can be set only once in a process: each session needs one of its own.
         note: What users should know of this runtime, for example where its int8 kernels are slow.
-        default: Spaces that name no target include it.
+        default: Spaces that name no target include it; where it is False, only for models that are at home on it.
         profiles: It can tell the time of each node (`profile`).
         sparse_kernels: It multiplies fewer numbers when weights are zero.
         checks_shapes: It refuses examples of other shapes than a file declares, also where these would do.

@@ -18,6 +18,8 @@ from zipfile import ZipInfo
 
 from deploykit.core.errors import ModelFileError
 from deploykit.readers.archive import MAX_JSON_BYTES, check_archive, is_archive
+from deploykit.readers.pytorch import archive as pytorch
+from deploykit.readers.pytorch.pickles import LIMIT_BYTES, described
 
 #: Largest model file, and largest sum of a folder's files.
 MAX_FILE_BYTES = 16 << 30
@@ -26,6 +28,9 @@ MAX_FOLDER_FILES = 10_000
 #: How much of a file is looked at.
 HEAD_BYTES = 4096
 _AGAIN = "download, copy or export it again."
+_MAKE_PT2 = f"build the model in Python, load its weights, and make a .pt2 file: {pytorch.TWO_LINES}"
+#: How files begin that torch.save wrote before PyTorch 1.6.
+_OLD_CHECKPOINT = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 
 
 @dataclass(frozen=True)
@@ -214,8 +219,13 @@ def _walk(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 def _check_zip_kind(path: Path, members: list[ZipInfo]) -> None:
     names = [m.filename for m in members]
-    if any(n.endswith("data.pkl") or n == "constants.pkl" for n in names):
-        raise _refused(path, "a PyTorch checkpoint (a zip archive with a pickle)", "export it with torch.onnx.export.")
+    kind = pytorch.kind_of(names)
+    if kind == "pickle":
+        with pytorch.Archive(path) as archive:
+            found = described(archive.head("data.pkl", LIMIT_BYTES))
+        raise _refused(path, f"{found}; deploykit never unpickles, because that runs code", _MAKE_PT2)
+    if not kind and any(n.endswith("data.pkl") or n == "constants.pkl" for n in names):
+        raise _refused(path, "a PyTorch checkpoint (a zip archive with a pickle)", _MAKE_PT2)
     if all(n.endswith(".npy") for n in names):
         raise _refused(path, "a NumPy .npz archive of arrays", "pass it as data (Dataset.from_npz), not as a model.")
 
@@ -241,6 +251,8 @@ def _check_kind(path: Path, head: bytes) -> None:
         raise _refused(path, "a tar archive", "unpack it first.")
     if len(head) > 8 and struct.unpack_from("<Q", head)[0] < MAX_JSON_BYTES and head[8:10] == b'{"':
         raise _refused(path, "a safetensors file, which holds only weights", "export the model to ONNX.")
+    if head.startswith(_OLD_CHECKPOINT):
+        raise _refused(path, "a PyTorch checkpoint: a pickle, which deploykit never unpickles", _MAKE_PT2)
     if _is_pickle(path, head):
         kind = "a joblib pickle" if b"joblib" in head or path.suffix == ".joblib" else "a Python pickle"
         raise _refused(

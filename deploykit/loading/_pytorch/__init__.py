@@ -1,0 +1,1 @@
+"""What reading models of PyTorch needs."""
