@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from deploykit.core.extras import require
 from deploykit.readers.flatbuffers import Table
 
 #: Fields of the schema's tables: of the model, and of a subgraph (of a signature, they are one less).
-_SUBGRAPHS, _SIGNATURES, _INPUTS, _OUTPUTS = 2, 7, 1, 2
+_SUBGRAPHS, _SIGNATURES, _TENSORS, _INPUTS, _OUTPUTS = 2, 7, 0, 1, 2
+#: Of a tensor.
+_NAME = 3
 _OPERATORS = re.compile(r"(?:TF Select|Flex|Custom) ops: ([\w, .:]+?)(?= ?(?:Details|Custom|TF Select|Flex|See|$))")
 
 
@@ -130,6 +133,21 @@ def ordered(content: bytes, names: Names) -> bytes:
         if place is not None and sorted(new) == sorted(found):
             struct.pack_into(f"<{len(new)}i", changed, place[0], *new)
     return bytes(changed)
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Names of the tensors that the inputs and outputs of a graph are, in the file's order."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def tensors(content: bytes) -> Tensors:
+    """The tensors of a file that are its inputs and outputs."""
+    graph = next(Table.root(memoryview(content)).tables(_SUBGRAPHS))
+    names = [tensor.text(_NAME) for tensor in graph.tables(_TENSORS)]
+    return Tensors(*(tuple(names[place] for place in graph.numbers(side, "i")) for side in (_INPUTS, _OUTPUTS)))
 
 
 def _attempt(converter: Any, setup: Any) -> bytes:

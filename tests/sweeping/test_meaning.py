@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import deploykit as dk
+from deploykit.converters._contract import CONVERTERS
 from deploykit.core.errors import DatasetError
 from tests.measuring import variants
 from tests.runtimes.test_feeding import SAID, WEIGHT, recurrent
@@ -100,7 +101,8 @@ def test_a_stateful_model_is_evaluated_as_the_sequences_it_is_given(tmp_path):
     np.testing.assert_allclose(found, np.stack(wanted, axis=1), rtol=1e-4)
 
 
-def test_a_model_that_no_technique_trains_is_evaluated_on_more():
+def test_a_model_that_no_technique_trains_is_evaluated_on_more(monkeypatch):
+    monkeypatch.setattr(CONVERTERS.get("tflite_to_onnx"), "accepts", "")  # ONNX files can be trained
     x, y, _ = variants.tutorial(1000)
     data = dk.Dataset.from_arrays(
         x, y, preprocess=dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1)), calibration_size=100
