@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
 import uuid
+from collections.abc import Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.errors import Cancelled, EngineError, SettingError, StoreError, from_json
+from deploykit.core.adapter import Group
+from deploykit.core.errors import EngineError, SettingError, StoreError, from_json
+from deploykit.core.tools import Tool
 from deploykit.engines import _worker as remote
-from deploykit.engines._cluster import SLOT, Cluster, Member, WorkerLost
-from deploykit.engines._contract import OnReport
+from deploykit.engines._contract import OnReport, Running
 from deploykit.engines._files import Tree, bundles, chunks, describe, read_chunk, translate, write_chunk
+from deploykit.engines._fleet import Fleet, Member, WorkerLost
 from deploykit.sandbox.task import Task
 
 _LOG = logging.getLogger(__name__)
-_POLL_S = 0.2
 _LONGEST_PATH = 4096
+#: Tasks this driver watches at once; each waits in a thread.
+_MOST = 256
 #: How many workers a task may lose before it is taken for their murderer.
 _MOST_LOSSES = 5
 
@@ -59,7 +63,7 @@ class Freight:
             }
         return places, trees
 
-    def send(self, cluster: Cluster, member: Member, trees: dict[str, tuple[Tree, Path]]) -> None:
+    def send(self, fleet: Fleet, member: Member, trees: dict[str, tuple[Tree, Path]]) -> None:
         """Bring the trees that a member lacks; each is sent to a shelf only once, on the first request."""
         for digest in [d for d in trees if (member.shelf, d) not in self.known]:
             with self._lock:
@@ -67,17 +71,17 @@ class Freight:
             with lock:
                 if (member.shelf, digest) in self.known:
                     continue
-                if cluster.call(member, remote.missing, [digest]):
-                    self._send(cluster, member, *trees[digest])
+                if fleet.call(member, remote.missing, [digest]):
+                    self._send(fleet, member, *trees[digest])
                 self.known.add((member.shelf, digest))
 
-    def _send(self, cluster: Cluster, member: Member, tree: Tree, root: Path) -> None:
-        name = cluster.call(member, remote.begin)
+    def _send(self, fleet: Fleet, member: Member, tree: Tree, root: Path) -> None:
+        name = fleet.call(member, remote.begin)
         for part in tree.members:
             for offset, length in chunks(part.size_bytes):
                 data = read_chunk(root / part.path, offset, length)
-                cluster.call(member, remote.receive, name, part.path, offset, data)
-        cluster.call(member, remote.finish, name, tree.to_json(), timeout_s=600.0)
+                fleet.call(member, remote.receive, name, part.path, offset, data)
+        fleet.call(member, remote.finish, name, tree.to_json(), timeout_s=600.0)
 
 
 def _check_declared(task: Task) -> None:
@@ -98,25 +102,12 @@ def _check_declared(task: Task) -> None:
 
 
 class Dispatch:
-    """Runs tasks on the members of a cluster."""
+    """Runs tasks on the members of a fleet."""
 
-    def __init__(self, client: Any, cluster: Cluster, cancel: threading.Event) -> None:
-        self._client = client
-        self._cluster = cluster
+    def __init__(self, fleet: Fleet, cancel: threading.Event) -> None:
+        self._fleet = fleet
         self._cancel = cancel
         self._freight = Freight()
-        self._topic = f"deploykit-{uuid.uuid4().hex}"
-        self._latest: dict[str, tuple[float, float, str]] = {}
-        client.subscribe_topic(self._topic, self._hear)
-
-    def close(self) -> None:
-        """Stop listening."""
-        with contextlib.suppress(Exception):  # the connection may be closed
-            self._client.unsubscribe_topic(self._topic)
-
-    def _hear(self, event: tuple[Any, dict[str, Any]]) -> None:
-        """In the client's event loop: only note what is said."""
-        self._latest[event[1]["unit"]] = tuple(event[1]["report"])
 
     def run(self, task: Task, hardware: str, on_report: OnReport | None) -> dict[str, Any]:
         """Run a task; with ``hardware`` on a machine of its own.
@@ -137,7 +128,7 @@ class Dispatch:
                     found = self._attempt(member, task, bool(hardware), places, trees, on_report)
                     return {**found, "lost_workers": losses} if losses else found
                 except WorkerLost as loss:
-                    self._cluster.check()
+                    self._fleet.check()
                     losses.append(f"{member.host} ({member.address}): {loss}")
                     _LOG.info("%s is run again: lost %s", task.name, losses[-1])
                 except _FilesGone:
@@ -150,12 +141,12 @@ class Dispatch:
 
     def _place(self, task: Task, hardware: str, trees: dict[str, tuple[Tree, Path]]) -> AbstractContextManager[Member]:
         if hardware:
-            return self._cluster.place_alone(task.devices, hardware, self._cancel)
+            return self._fleet.place_alone(task.devices, hardware, self._cancel)
 
         def near(member: Member) -> int:
             return sum((member.shelf, digest) in self._freight.known for digest in trees)
 
-        return self._cluster.place(task.devices, self._cancel, near)
+        return self._fleet.place(task.devices, self._cancel, near)
 
     def _attempt(
         self,
@@ -166,23 +157,12 @@ class Dispatch:
         trees: dict[str, tuple[Tree, Path]],
         on_report: OnReport | None,
     ) -> dict[str, Any]:
-        self._freight.send(self._cluster, member, trees)
+        self._freight.send(self._fleet, member, trees)
         if exclusive:
-            self._cluster.tell(self._cluster.neighbors(member), remote.drain)
+            self._fleet.tell(self._fleet.neighbors(member), remote.drain)
         writes = {path: Path(path).is_dir() for path in (*task.writes, *([task.log] if task.log else []))}
-        unit = remote.Unit(f"deploykit-{uuid.uuid4().hex}", task, exclusive, places, writes, self._topic)
-        resources = {SLOT: member.slots if exclusive else 1} | dict.fromkeys(task.devices, 1)
-        future = self._submit(
-            remote.run,
-            unit.to_json(),
-            key=unit.name,
-            pure=False,
-            workers=[member.address],
-            resources=resources,
-            retries=0,
-        )
-        try:
-            answer = self._wait(member, unit, future, on_report)
+        unit = remote.Unit(f"deploykit-{uuid.uuid4().hex}", task, exclusive, places, writes)
+        with self._fleet.execute(member, unit, self._cancel, on_report) as answer:
             if "missing" in answer:
                 self._freight.known -= {(member.shelf, digest) for digest in answer["missing"]}
                 raise _FilesGone
@@ -191,10 +171,6 @@ class Dispatch:
                 "%s %s on %s %s from %.3f to %.3f s", kind, task.name, member.address, member.machine, *answer["span"]
             )
             self._bring_back(member, unit, answer)
-        finally:
-            self._latest.pop(unit.name, None)
-            with contextlib.suppress(Exception):  # the connection may be closed
-                future.cancel()
         if "error" in answer:
             error = from_json(answer["error"])
             if isinstance(error, StoreError):  # its disk, not that of the store
@@ -202,46 +178,6 @@ class Dispatch:
             raise error
         result: dict[str, Any] = answer["result"]
         return result
-
-    def _submit(self, function: Any, *arguments: Any, **options: Any) -> Any:
-        try:
-            return self._client.submit(function, *arguments, **options)
-        except Exception as error:  # the connection was closed just now
-            raise WorkerLost(f"work cannot be sent to it ({type(error).__name__})") from error
-
-    def _wait(self, member: Member, unit: remote.Unit, future: Any, on_report: OnReport | None) -> dict[str, Any]:
-        """The unit's answer.
-
-        Raises:
-            WorkerLost: The worker is gone.
-            Cancelled: The user cancelled.
-            EngineError: The worker cannot run units.
-        """
-        finished = threading.Event()
-        future.add_done_callback(lambda _future: finished.set())
-        told = None
-        while not finished.wait(_POLL_S):
-            if self._cancel.is_set():
-                raise Cancelled(f"Cancelled during {unit.task.name or unit.task.function}.")
-            if member.lost or self._cluster.failed:
-                raise WorkerLost(member.lost or self._cluster.failed)
-            latest = self._latest.get(unit.name)
-            if on_report is not None and latest is not None and latest is not told:
-                told = latest
-                on_report(*latest)
-        if future.status == "finished":
-            try:
-                answer: dict[str, Any] = self._client.sync(self._client._gather, future, callback_timeout=60.0)
-            except Exception as error:  # the worker died with the answer
-                raise WorkerLost(f"its answer was lost ({type(error).__name__})") from error
-            return answer
-        if future.status == "error" and type(future.exception()).__name__ != "KilledWorker":
-            cause = future.exception()
-            raise EngineError(
-                f"The worker {member.address} failed in {unit.task.name}: {type(cause).__name__}: {cause}.",
-                remedy="check the worker's log.",
-            )
-        raise WorkerLost(f"Dask gave up on its task ({future.status})")
 
     def _bring_back(self, member: Member, unit: remote.Unit, answer: dict[str, Any]) -> None:
         keep = []
@@ -257,7 +193,7 @@ class Dispatch:
             if unit.writes[path] and "result" in answer and whole:
                 keep.append((place, plain))
                 self._freight.known.add((member.shelf, tree.digest))
-        self._cluster.call(member, remote.release, unit.name, keep, timeout_s=600.0)
+        self._fleet.call(member, remote.release, unit.name, keep, timeout_s=600.0)
 
     def _fetch(self, member: Member, unit: remote.Unit, name: str, size: int, sha256: str, target: Path) -> None:
         from deploykit.core.digest import file_digest
@@ -265,10 +201,72 @@ class Dispatch:
         temporary = target.with_name(f"{target.name}.{unit.name[-8:]}.part")
         try:
             for offset, length in chunks(size):
-                data = self._cluster.call(member, remote.fetch, unit.name, name, offset, length)
+                data = self._fleet.call(member, remote.fetch, unit.name, name, offset, length)
                 write_chunk(temporary, offset, data)
             if file_digest(temporary) != sha256:
                 raise WorkerLost(f"{name} arrived damaged")
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+class RemoteRunning(Running):
+    """Tasks run on the members of a fleet."""
+
+    def __init__(self, fleet: Fleet, cancel: threading.Event) -> None:
+        self.cancel = cancel
+        self._fleet = fleet
+        self._dispatch = Dispatch(fleet, cancel)
+        self._pool = ThreadPoolExecutor(_MOST, thread_name_prefix="deploykit-remote")
+        self._hardware: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    @property
+    def slots(self) -> int:  # type: ignore[override]  # workers come and go
+        """How many tasks run at once."""
+        return max(1, min(_MOST, self._fleet.slots))
+
+    def submit(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
+        """Run a task on a member."""
+        return self._pool.submit(self._dispatch.run, task, "", on_report)
+
+    def exclusive(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
+        """Run a task that owns a member's machine."""
+        device = next(iter(task.devices), "cpu")
+        return self._pool.submit(self._dispatch.run, task, self._timing(device)[0], on_report)
+
+    def require(self, devices: Collection[str], tools: Collection[Tool] = ()) -> None:
+        """Refuse workers with other versions, and devices that none offers."""
+        self._fleet.require(tools)
+        absent = sorted(set(devices) - {d for m in self._fleet.usable for d in m.devices})
+        if absent:
+            raise EngineError(
+                f"No worker offers the device {' or '.join(absent)}; there is {self._fleet.offered()}.",
+                remedy=self._fleet.to_offer(absent[0]),
+            )
+        for device in sorted(devices, key="cpu".__eq__):  # devices first: their machines offer the CPU as well
+            self._timing(device)
+
+    def facts(self, device: str) -> dict[str, Any]:
+        """Facts of the hardware that times a device."""
+        return self._timing(device)[1]
+
+    def warm(self, group: Group) -> None:
+        """Let all members import a group's modules."""
+        self._fleet.tell(self._fleet.usable, remote.warm, group)
+
+    def close(self) -> None:
+        """Wait for what runs, and let the members go."""
+        self._pool.shutdown(cancel_futures=True)
+        self._fleet.close()
+
+    def _timing(self, device: str) -> tuple[str, dict[str, Any]]:
+        """The hardware that times a device: one for the whole sweep, and for all devices if some hardware has them."""
+        if device not in self._hardware:
+            able = [m for m in self._fleet.usable if device in m.devices]
+            if not able:
+                self.require([device])
+            chosen = {digest for digest, _ in self._hardware.values()}
+            alike = [m.hardware for m in able]
+            best = max(able, key=lambda m: (m.hardware in chosen, len(m.devices), alike.count(m.hardware), m.hardware))
+            self._hardware[device] = (best.hardware, best.facts)
+        return self._hardware[device]

@@ -1,6 +1,6 @@
-"""What runs in the process of a Dask worker: tasks under its own crash supervisor, and the exchange of files.
+"""What runs in the process of a worker: tasks under its own crash supervisor, and the exchange of files.
 
-All functions are called from the driver by name. Short ones run in the worker's event loop; whatever takes longer is
+All functions are called from the driver by name. Short ones may run in the worker's event loop; what takes longer is
 handed to a thread.
 """
 
@@ -25,13 +25,9 @@ from deploykit.core.tools import Tool
 from deploykit.engines._contract import FACTS, Host, run_on_host
 from deploykit.engines._files import Shelf, Tree, default_shelf, describe, files_of, read_chunk, translate
 from deploykit.sandbox.supervisor import shared
-from deploykit.sandbox.task import Task, resolve
+from deploykit.sandbox.task import Report, Task, resolve
 from deploykit.sandbox.turn import together
 
-_WATCH_S = 0.25
-_REPORT_S = 0.25
-#: States of a Dask task whose result is still wanted.
-_WANTED = {"executing", "long-running", "resumed"}
 #: Units whose files are still here.
 _kept: set[str] = set()
 
@@ -122,7 +118,7 @@ def _release(unit: str, keep: list[tuple[str, dict[str, Any]]]) -> None:
     _kept.discard(unit)
 
 
-def _forget(wanted: set[Any]) -> None:
+def forget(wanted: set[Any]) -> None:
     """Drop what units have written whose drivers are gone."""
     for unit in [u for u in _kept if u not in wanted]:
         _release(unit, [])
@@ -140,12 +136,11 @@ class Unit(Plain):
     """A task on its way to a worker.
 
     Attributes:
-        name: Its key in Dask and the name of its folder.
+        name: Its identity, and the name of its folder.
         task: What to run; paths are the driver's.
         exclusive: Whether it owns the machine.
         reads: Path → (digest of the tree it is in, path in the tree).
         writes: Path → whether it is a folder.
-        topic: Where it reports.
     """
 
     name: str
@@ -153,17 +148,20 @@ class Unit(Plain):
     exclusive: bool
     reads: dict[str, tuple[str, str]]
     writes: dict[str, bool]
-    topic: str
 
 
-def run(plain: dict[str, Any]) -> dict[str, Any]:
-    """Run a unit: the Dask task.
+def run_unit(unit: Unit, report: Report, cancel: threading.Event) -> dict[str, Any]:
+    """Run a unit.
+
+    Args:
+        unit: The task and its files.
+        report: Called with its progress.
+        cancel: Set when the result is no longer wanted.
 
     Returns:
         ``missing``: trees that are no longer here; or ``result`` or ``error`` (plain), with ``written``: path → (place,
         plain tree), and ``span``: when it began and ended on this machine's monotonic clock.
     """
-    unit = Unit.from_json(plain)
     if absent := missing([digest for digest, _ in unit.reads.values()]):
         return {"missing": absent}
     places = {path: str(shelf().path(digest) / rest) for path, (digest, rest) in unit.reads.items()}
@@ -175,7 +173,7 @@ def run(plain: dict[str, Any]) -> dict[str, Any]:
         places[path] = str(folder if is_folder else folder / Path(path).name)
     _kept.add(unit.name)
     task = Task.from_json(translate(unit.task.to_json(), places))
-    began, answer = time.monotonic(), _supervised(unit, task)
+    began, answer = time.monotonic(), _supervised(unit, task, report, cancel)
     span = [began, time.monotonic()]
     back = {new: old for old, new in places.items()}
     written = {path: (name, describe(root, files_of(root)).to_json()) for path, name in folders.items()
@@ -183,23 +181,7 @@ def run(plain: dict[str, Any]) -> dict[str, Any]:
     return {**_translated_back(answer, back), "written": written, "span": span}
 
 
-def _supervised(unit: Unit, task: Task) -> dict[str, Any]:
-    from distributed import get_worker
-
-    worker = get_worker()
-    _forget(set(worker.state.tasks))
-    cancel, done = threading.Event(), threading.Event()
-    report = _Reporter(worker, unit)
-
-    def watch() -> None:
-        """Kill what is no longer wanted: it was cancelled, or its driver is gone."""
-        while not done.wait(_WATCH_S):
-            state = worker.state.tasks.get(unit.name)
-            if state is None or state.state not in _WANTED:
-                cancel.set()
-                return
-
-    threading.Thread(target=watch, name="deploykit-watch", daemon=True).start()
+def _supervised(unit: Unit, task: Task, report: Report, cancel: threading.Event) -> dict[str, Any]:
     try:
         if unit.exclusive:
             return {"result": run_on_host(task, Host(shared(), cancel), report)}
@@ -207,22 +189,6 @@ def _supervised(unit: Unit, task: Task) -> dict[str, Any]:
             return {"result": shared().run(task, report, cancel)}
     except DeploykitError as error:
         return {"error": to_json(error)}
-    finally:
-        done.set()
-
-
-class _Reporter:
-    """Sends progress to the driver, at most a few times per second."""
-
-    def __init__(self, worker: Any, unit: Unit) -> None:
-        self._worker = worker
-        self._unit = unit
-        self._next = 0.0
-
-    def __call__(self, done: float, total: float, words: str) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _REPORT_S
-            self._worker.log_event(self._unit.topic, {"unit": self._unit.name, "report": [done, total, words]})
 
 
 def _translated_back(answer: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:

@@ -19,88 +19,33 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.adapter import Group
 from deploykit.core.errors import EngineError
-from deploykit.core.tools import Tool
-from deploykit.engines._contract import Engine, OnReport, Running
+from deploykit.engines._contract import Engine, Running
+from deploykit.engines._remote import RemoteRunning
 from deploykit.engines.local import slots as default_slots
-from deploykit.sandbox.task import Task
 
-#: Tasks this driver watches at once; each waits in a thread.
-_MOST = 256
 _CONNECT_S = 10.0
 #: How long a worker waits for its scheduler to be started.
 _JOIN_S = 60.0
 _SOCKETS = {"tcp", "tls"}
 
 
-class _DaskRunning(Running):
+class _DaskRunning(RemoteRunning):
     def __init__(self, client: Any, cancel: threading.Event, *, owned: bool) -> None:
         from deploykit.engines._cluster import Cluster
-        from deploykit.engines._remote import Dispatch
 
-        self.cancel = cancel
+        super().__init__(Cluster(client), cancel)
         self._client = client
         self._owned = owned
-        self._cluster = Cluster(client)
-        self._dispatch = Dispatch(client, self._cluster, cancel)
-        self._pool = ThreadPoolExecutor(_MOST, thread_name_prefix="deploykit-remote")
-        self._hardware: dict[str, tuple[str, dict[str, Any]]] = {}
-
-    @property
-    def slots(self) -> int:  # type: ignore[override]  # workers come and go
-        return max(1, min(_MOST, self._cluster.slots))
-
-    def submit(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
-        return self._pool.submit(self._dispatch.run, task, "", on_report)
-
-    def exclusive(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
-        device = next(iter(task.devices), "cpu")
-        return self._pool.submit(self._dispatch.run, task, self._timing(device)[0], on_report)
-
-    def require(self, devices: Collection[str], tools: Collection[Tool] = ()) -> None:
-        self._cluster.require(tools)
-        absent = sorted(set(devices) - {d for m in self._cluster.usable for d in m.devices})
-        if absent:
-            raise EngineError(
-                f"No worker offers the device {' or '.join(absent)}; there is {self._cluster.offered()}.",
-                remedy="start a worker with that device as a Dask resource (deploykit worker ADDRESS --device "
-                f"{absent[0]}), or leave the device out of the space.",
-            )
-        for device in sorted(devices, key="cpu".__eq__):  # devices first: their machines offer the CPU as well
-            self._timing(device)
-
-    def facts(self, device: str) -> dict[str, Any]:
-        return self._timing(device)[1]
-
-    def warm(self, group: Group) -> None:
-        from deploykit.engines import _worker
-
-        self._cluster.tell(self._cluster.usable, _worker.warm, group)
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        self._dispatch.close()
-        self._cluster.close()
+        super().close()
         if self._owned:
             self._client.close()
-
-    def _timing(self, device: str) -> tuple[str, dict[str, Any]]:
-        """The hardware that times a device: one for the whole sweep, and for all devices if some hardware has them."""
-        if device not in self._hardware:
-            able = [m for m in self._cluster.usable if device in m.devices]
-            if not able:
-                self.require([device])
-            chosen = {digest for digest, _ in self._hardware.values()}
-            alike = [m.hardware for m in able]
-            best = max(able, key=lambda m: (m.hardware in chosen, len(m.devices), alike.count(m.hardware), m.hardware))
-            self._hardware[device] = (best.hardware, best.facts)
-        return self._hardware[device]
 
 
 class Dask(Engine):

@@ -158,7 +158,7 @@ def test_an_existing_client_is_used_and_left_open(cluster, model, data, tmp_path
 
 
 def test_other_versions_are_refused(cluster, model, data, monkeypatch, tmp_path):
-    monkeypatch.setattr("deploykit.engines._cluster.__version__", "99.0")
+    monkeypatch.setattr("deploykit.engines._fleet.__version__", "99.0")
     with pytest.raises(EngineError, match=r"has deploykit \S+, this machine has 99\.0"):
         dk.sweep(model, data, _SPACE, store=tmp_path / "s", engine=cluster.engine, progress=lambda _p: None)
 
