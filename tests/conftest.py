@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.testing import models
+from deploykit.testing.sshd import find_sshd
 
 # Derandomised: the same code gives the same verdict. No deadline: the machine may be busy.
 settings.register_profile(
@@ -30,7 +31,12 @@ def own_cache(tmp_path_factory):
 
 _ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_NOT_RUN = pytest.StashKey[int]()
+#: Mark of tests → what they need in words, whether it is there, how Debian installs it.
+_NEEDED = {
+    "browser": ("a browser", lambda: any(map(shutil.which, BROWSERS)), "chromium"),
+    "sshd": ("OpenSSH's server", find_sshd, "openssh-server"),
+}
+_NOT_RUN = pytest.StashKey[list[str]]()
 
 
 def _has(item, marker):
@@ -50,7 +56,7 @@ def pytest_itemcollected(item):
 
 @pytest.hookimpl(trylast=True)  # when -m has left out what it does
 def pytest_collection_modifyitems(config, items):
-    """Without a browser its tests are left out, said in red at the end; in CI that is an error.
+    """Tests that need a program which is not there are left out, said in red at the end; in CI that is an error.
 
     Where several processes share the files, those that take long come first, so that none is left with one at the end.
     """
@@ -60,24 +66,21 @@ def pytest_collection_modifyitems(config, items):
             if (mark := item.get_closest_marker("long")) is not None:
                 long[item.path] += mark.kwargs.get("seconds", 1)
         items.sort(key=lambda item: -long[item.path])
-    browser = [item for item in items if _has(item, "browser")]
-    if not browser or any(map(shutil.which, BROWSERS)):
-        return
-    if os.environ.get("CI"):
-        raise pytest.UsageError(f"{len(browser)} tests need a browser: install one of {', '.join(BROWSERS)}")
-    config.stash[_NOT_RUN] = len(browser)
-    config.hook.pytest_deselected(items=browser)
-    items[:] = [item for item in items if item not in browser]
+    for mark, (what, there, package) in _NEEDED.items():
+        needing = [item for item in items if _has(item, mark)]
+        if not needing or there():
+            continue
+        if os.environ.get("CI") and (os.name == "posix" or mark == "browser"):
+            raise pytest.UsageError(f"{len(needing)} tests need {what}: Debian's package is {package}")
+        said = f"{len(needing)} TESTS WERE NOT RUN: they need {what} (Debian: apt-get install {package})."
+        config.stash.setdefault(_NOT_RUN, []).append(said)
+        config.hook.pytest_deselected(items=needing)
+        items[:] = [item for item in items if item not in needing]
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if count := config.stash.get(_NOT_RUN, 0):
-        terminalreporter.write_line(
-            f"{count} BROWSER TESTS WERE NOT RUN: there is no browser. Install Chromium (Debian: apt-get install "
-            "chromium) and run again.",
-            red=True,
-            bold=True,
-        )
+    for said in config.stash.get(_NOT_RUN, []):
+        terminalreporter.write_line(said, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")

@@ -157,7 +157,10 @@ class Dispatch:
         trees: dict[str, tuple[Tree, Path]],
         on_report: OnReport | None,
     ) -> dict[str, Any]:
-        self._freight.send(self._fleet, member, trees)
+        try:
+            self._freight.send(self._fleet, member, trees)
+        except StoreError as error:
+            raise _of_its_disk(member, error) from error
         if exclusive:
             self._fleet.tell(self._fleet.neighbors(member), remote.drain)
         writes = {path: Path(path).is_dir() for path in (*task.writes, *([task.log] if task.log else []))}
@@ -172,10 +175,8 @@ class Dispatch:
             )
             self._bring_back(member, unit, answer)
         if "error" in answer:
-            error = from_json(answer["error"])
-            if isinstance(error, StoreError):  # its disk, not that of the store
-                raise EngineError(f"The worker {member.address} on {member.host}: {error.message}", remedy=error.remedy)
-            raise error
+            raised = from_json(answer["error"])
+            raise _of_its_disk(member, raised) if isinstance(raised, StoreError) else raised
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -208,6 +209,14 @@ class Dispatch:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _of_its_disk(member: Member, error: StoreError) -> EngineError:
+    """The error of a worker's disk, which is not that of the store."""
+    return EngineError(
+        f"The worker {member.address} on {member.host}: {error.message}",
+        remedy="free some space on that machine, then rerun the sweep: finished work is kept.",
+    )
 
 
 class RemoteRunning(Running):

@@ -24,9 +24,11 @@ from deploykit.core.serial import Plain
 from deploykit.core.tools import Tool
 from deploykit.engines._contract import FACTS, Host, run_on_host
 from deploykit.engines._files import Shelf, Tree, default_shelf, describe, files_of, read_chunk, translate
+from deploykit.engines.local import slots
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Report, Task, resolve
 from deploykit.sandbox.turn import together
+from deploykit.storage.disk import writing
 
 #: Units whose files are still here.
 _kept: set[str] = set()
@@ -41,15 +43,21 @@ def shelf() -> Shelf:
 
 
 def hello() -> dict[str, Any]:
-    """Who this worker is: version, host, identity of the machine, folder and facts of the hardware."""
-    boot = Path("/proc/sys/kernel/random/boot_id")  # the same in all containers of a machine
+    """Who this worker is: version, host, identity of the machine, folder, facts of the hardware, tasks at once."""
     return {
         "version": __version__,
         "host": platform.node(),
-        "machine": boot.read_text().strip() if boot.exists() else platform.node(),
+        "machine": machine(),
         "shelf": f"{platform.node()}:{shelf().folder}",
         "facts": cast("Callable[[], dict[str, Any]]", resolve(FACTS))(),
+        "slots": slots(),
     }
+
+
+def machine() -> str:
+    """Identity of this machine."""
+    boot = Path("/proc/sys/kernel/random/boot_id")  # the same in all containers of a machine
+    return boot.read_text().strip() if boot.exists() else platform.node()
 
 
 def versions(tools: list[dict[str, Any]]) -> list[dict[str, str] | str]:
@@ -87,12 +95,14 @@ def missing(digests: list[str]) -> list[str]:
 
 def begin() -> str:
     """Begin to receive a tree."""
-    return shelf().begin()
+    with writing(shelf().folder):
+        return shelf().begin()
 
 
 async def receive(name: str, path: str, offset: int, data: bytes) -> None:
     """Take a piece of a file."""
-    await asyncio.to_thread(shelf().receive, name, path, offset, data)
+    with writing(shelf().folder):
+        await asyncio.to_thread(shelf().receive, name, path, offset, data)
 
 
 async def finish(name: str, tree: dict[str, Any]) -> None:

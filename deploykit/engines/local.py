@@ -28,7 +28,9 @@ def slots() -> int:
     return max(1, min(_MOST, cores, int(psutil.virtual_memory().total) // heaviest))
 
 
-class _LocalRunning(Running):
+class LocalRunning(Running):
+    """Tasks run in children of this process."""
+
     def __init__(self, cancel: threading.Event) -> None:
         self.slots = slots()
         self.cancel = cancel
@@ -39,18 +41,23 @@ class _LocalRunning(Running):
         self._closed_to_tasks = False
 
     def submit(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
+        """Run a task in a child when a slot is free."""
         return self._pool.submit(self._run, task, on_report)
 
     def exclusive(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
+        """Run a task while no other one runs."""
         return self._single.submit(self._run_alone, task, on_report)
 
     def facts(self, device: str) -> dict[str, Any]:
+        """Facts of this machine."""
         return cast("Callable[[], dict[str, Any]]", resolve(FACTS))()
 
     def warm(self, group: Group) -> None:
+        """Begin to import a group's modules."""
         shared().warm(group)
 
     def close(self) -> None:
+        """Wait for what runs, and end idle children."""
         self._single.shutdown(cancel_futures=True)
         self._pool.shutdown(cancel_futures=True)
         shared().drain()
@@ -67,17 +74,17 @@ class _LocalRunning(Running):
                 self._change.notify_all()
 
     def _run_alone(self, task: Task, on_report: OnReport | None) -> dict[str, Any]:
-        with self._alone():
-            shared().drain()  # idle children keep memory, and some runtimes keep threads that spin
+        with self.alone():
             return run_on_host(task, Host(shared(), self.cancel), on_report)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """Let running tasks end and no new one begin."""
         with self._change:
             self._closed_to_tasks = True
             self._change.wait_for(lambda: self._inside == 0)
         try:
+            shared().drain()  # idle children keep memory, and some runtimes keep threads that spin
             yield
         finally:
             with self._change:
@@ -94,7 +101,7 @@ class Local(Engine):
 
     def start(self, address: Any, cancel: threading.Event) -> Running:
         """Begin to work; there is no address."""
-        return _LocalRunning(cancel)
+        return LocalRunning(cancel)
 
 
 ADAPTER = Local()

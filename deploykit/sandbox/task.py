@@ -48,6 +48,8 @@ class Task(Plain):
             them there and puts its own paths into the arguments.
         writes: Files and folders it writes and the caller wants; an engine on another machine brings them back.
         devices: Devices it needs besides the CPU, by the names of ``Target.device``.
+        on_target: It belongs where candidates are measured: it opens one on its runtime, or compiles for that machine.
+            An engine that only measures elsewhere runs all other tasks here.
     """
 
     function: str
@@ -62,6 +64,7 @@ class Task(Plain):
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    on_target: bool = False
 
 
 def resolve(function: str) -> Callable[[dict[str, Any], Report], dict[str, Any]]:

@@ -122,7 +122,7 @@ class Attacks:
         task = Task(
             "deploykit.measuring.attacks:attack", arguments, runtime.group, workshop.limits.timeout_s,
             workshop.limits.memory_bytes, workshop.model.imports, workshop.log(key), "attack",
-            fresh=runtime.fresh_process, devices=() if target.device == "cpu" else (target.device,),
+            fresh=runtime.fresh_process, devices=() if target.device == "cpu" else (target.device,), on_target=True,
             reads=(*workshop.files(path), str(workshop.data_folder), *([str(made)] if made else [])),
         )  # fmt: skip
         return self._running.submit(task)

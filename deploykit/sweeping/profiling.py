@@ -116,7 +116,7 @@ def _task(workshop: Workshop, item: Ready) -> Task:
         min(_DEADLINE_S, workshop.limits.timeout_s), workshop.limits.memory_bytes, imports=workshop.model.imports,
         name="profile", fresh=runtime.fresh_process,
         reads=tuple(dict.fromkeys((*workshop.files(path), *workshop.files(reference), str(workshop.data_folder)))),
-        devices=() if item.target.device == "cpu" else (item.target.device,),
+        devices=() if item.target.device == "cpu" else (item.target.device,), on_target=True,
     )  # fmt: skip
 
 

@@ -169,7 +169,7 @@ class Workshop(Finished):
         task = Task(
             "deploykit.sweeping.work:build_step", arguments, step.group, self._limits.timeout_s,
             self._limits.memory_bytes, self.model.imports, self.log(step.key), step.words,
-            reads=(*self.files(source), *folders), writes=(str(temporary),),
+            reads=(*self.files(source), *folders), writes=(str(temporary),), on_target=step.kind == "compile",
         )  # fmt: skip
         return self._running.submit(task, on_report)
 
@@ -259,7 +259,7 @@ class Workshop(Finished):
             deadline_s=self._limits.timeout_s, memory_bytes=self._limits.memory_bytes, log=self.log(key),
             reads=(*self.files(path), str(self.data_folder), *read, *([race.original] if race else [])),
             writes=tuple(made),
-            devices=() if target.device == "cpu" else (target.device,),
+            devices=() if target.device == "cpu" else (target.device,), on_target=True,
         )  # fmt: skip
         return self._running.submit(task, on_report)
 

@@ -69,6 +69,8 @@ def span_alone(arguments: dict[str, Any], report: Report, host: Host) -> dict[st
 
 
 def _task(function: str, arguments: dict[str, Any] | None = None, **options: Any) -> Task:
+    """One that an engine which measures elsewhere does not run here."""
+    options = {"on_target": True, **options}
     return Task(f"deploykit.testing.engines:{function}", arguments or {}, name=function, **options)
 
 
@@ -119,6 +121,11 @@ class EngineConformance:
             tasks = [_task("add", {"numbers": [i, 1]}) for i in range(2 * engine.slots + 1)]
             futures = [engine.submit(task) for task in tasks]
             assert [f.result(_LONGEST_S)["sum"] for f in futures] == [i + 1 for i in range(len(tasks))]
+
+    def test_what_is_built_comes_back_as_well(self, name: str, address: Any) -> None:
+        """Wherever the engine does it."""
+        with self.running(name, address) as engine:
+            assert engine.submit(_task("add", {"numbers": [4, 5]}, on_target=False)).result(_LONGEST_S) == {"sum": 9}
 
     def test_files_are_brought_there_and_back(self, name: str, address: Any, tmp_path: Path) -> None:
         """What a task reads and writes is named in its arguments, and lies here afterwards."""
