@@ -106,8 +106,8 @@ def test_what_is_required_by_name_is_in_the_extra_that_is_named():
         assert module in held, f"{path}: {extra} does not hold {module}"
 
 
-#: What brings gigabytes on some systems, and is needed for models of its own alone.
-ON_THEIR_OWN = {"torch"}
+#: What brings gigabytes on some systems, or is for a device or a compiler of its own.
+ON_THEIR_OWN = {"torch", "onnx-openvino", "tensorrt", "tvm"}
 
 
 def test_all_is_everything():

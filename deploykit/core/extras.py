@@ -24,7 +24,9 @@ _DISTRIBUTIONS = {
     "onnxruntime_ep_openvino": "onnxruntime-ep-openvino",
     "onnxconverter_common": "onnxconverter-common",
     "tensorflow_model_optimization": "tensorflow-model-optimization",
+    "tensorrt_rtx": "tensorrt-rtx-cu12",
     "tf_keras": "tf-keras",
+    "tvm": "apache-tvm",
     "IPython": "ipython",
     "model_signing": "model-signing",
     "OpenSSL": "pyopenssl",
@@ -42,6 +44,8 @@ EXTRAS = {
     "tflite": ("ai_edge_litert",),
     "openvino": ("openvino",),
     "onnx-openvino": ("onnxruntime_ep_openvino",),
+    "tensorrt": ("tensorrt_rtx",),
+    "tvm": ("tvm",),
     "nncf": ("nncf",),
     "torch": ("onnxscript", "torch"),
     "sweep": (

@@ -62,7 +62,7 @@ def plan(
         ModelFileError: A candidate's file is missing or damaged.
         UnsupportedModelError: A candidate's file has another signature than the model.
         StoreError: The store cannot be read.
-        DeviceError: A target's device is not ready on this machine.
+        DeviceError: A target's device is not ready on this machine; not without ``check``.
 
     Example:
         >>> plan = dk.plan(model, data, "quick", max_drop=0.01)
@@ -75,7 +75,7 @@ def plan(
     data = checked(model, data, declared)
     joined = join(Space.of(space), model, data, candidates)
     found = make(Routes(model, data, settings.options["seed"]), joined.space)
-    if settings.options["engine"] == HERE.name:
+    if check and settings.options["engine"] == HERE.name:
         check_devices(c.candidate.target for c in found.candidates)
     seen = examined(model, data, declared, settings.limits) if check else Examined(data.checked)
     opened_store = opened(store) if store is not None else None

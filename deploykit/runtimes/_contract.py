@@ -77,6 +77,7 @@ class Runtime(Adapter):
         checks_shapes: It refuses examples of other shapes than a file declares, also where these would do.
         compiles: It builds what it runs (an engine, a library) for one device of one machine, see `_compile_file`. A
             sweep does so in a step of its own, apart from latency; elsewhere it compiles what it opens.
+        compiles_anywhere: It compiles also where the device is absent.
         cpu: It runs on the CPU. Where it does not, each target names its device.
     """
 
@@ -89,6 +90,7 @@ class Runtime(Adapter):
     sparse_kernels: ClassVar[bool] = False
     checks_shapes: ClassVar[bool] = True
     compiles: ClassVar[bool] = False
+    compiles_anywhere: ClassVar[bool] = False
     cpu: ClassVar[bool] = True
 
     def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
@@ -145,7 +147,7 @@ class Runtime(Adapter):
             CandidateError: Nothing was written.
             MissingExtraError: The runtime is not installed.
         """
-        self._check(job.source_format, job.device)
+        self._check(job.source_format, job.device, present=not self.compiles_anywhere)
         self._compile_file(job)
         if not job.target.exists():
             raise CandidateError(f"{self.label} has compiled nothing.", remedy="please report this.")
@@ -255,7 +257,7 @@ class Runtime(Adapter):
         self.compile(job)
         return job.target
 
-    def _check(self, format_name: str, device: str) -> None:
+    def _check(self, format_name: str, device: str, *, present: bool = True) -> None:
         """Refuse what cannot be opened or compiled."""
         self.check_installed()
         if format_name not in self.accepts and not (self.compiles and format_name == COMPILED):
@@ -263,7 +265,7 @@ class Runtime(Adapter):
                 f"{self.label} runs {', '.join(sorted(self.accepts))}, not {format_name}.",
                 remedy="convert the model first.",
             )
-        refuse_absent(self.label, device, self.devices())
+        refuse_absent(self.label, device, self.devices(), present=present)
 
     def profile(
         self, path: Path, target: Target, format_name: str, inputs: Sequence[Sequence[NDArray[Any]]], runs: int
@@ -302,13 +304,14 @@ class Runtime(Adapter):
         raise NotImplementedError
 
 
-def refuse_absent(label: str, device: str, known: Sequence[Device]) -> None:
+def refuse_absent(label: str, device: str, known: Sequence[Device], *, present: bool = True) -> None:
     """Refuse a device that cannot be used.
 
     Args:
         label: The runtime's, for people.
         device: Name of the device.
         known: What the runtime's `Runtime.devices` says.
+        present: Refuse it also where the runtime knows it and it is absent.
 
     Raises:
         SettingError: The runtime knows no such device.
@@ -318,7 +321,7 @@ def refuse_absent(label: str, device: str, known: Sequence[Device]) -> None:
     if device not in devices:
         raise unknown_name(f"device for {label}", device, devices)
     wanted = devices[device]
-    if wanted.available:
+    if wanted.available or not present:
         return
     ready = [d.name for d in known if d.available]
     found = f"It can use {', '.join(ready)} on this machine" if ready else "It can use nothing on this machine"

@@ -9,6 +9,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.extras import require
 from deploykit.runtimes import _torch
 from deploykit.runtimes._contract import Device, Runtime
+from deploykit.runtimes._hardware import nvidia
 from deploykit.runtimes._session import Session
 
 
@@ -46,20 +47,14 @@ class Torch(Runtime):
 
 
 def _cuda(torch: Any) -> Device:
-    if torch.version.cuda is None and torch.version.hip is None:
-        return Device(
-            "cuda",
-            available=False,
-            detail=f"PyTorch {torch.__version__} was built without CUDA: install the build for your driver from "
-            "pytorch.org",
-        )
-    if not torch.cuda.is_available():
-        return Device(
-            "cuda",
-            available=False,
-            detail=f"PyTorch (CUDA {torch.version.cuda}) finds no GPU: it needs an NVIDIA GPU and its driver",
-        )
-    return Device("cuda", available=True, detail=torch.cuda.get_device_name(0))
+    if torch.cuda.is_available():
+        return Device("cuda", available=True, detail=torch.cuda.get_device_name(0))
+    built = torch.version.cuda is not None or torch.version.hip is not None
+    remedy = "" if built else "install the build for your driver from pytorch.org"
+    said = f"PyTorch {torch.__version__} " + ("finds no GPU" if built else "was built without CUDA")
+    if reason := nvidia().reason:
+        return Device("cuda", available=False, detail=f"{reason}; {said}", remedy=remedy)
+    return Device("cuda", available=False, detail=f"{nvidia()}: {said}", state="not installed", remedy=remedy)
 
 
 ADAPTER = Torch()

@@ -61,7 +61,7 @@ def test_plans_take_its_costs(tmp_path):
 
 
 def test_the_registry_lists_it_and_imports_none_of_its_modules():
-    assert GROUPS.names() == ("light", "sound", "tensorflow", "tf_keras", "torch")
+    assert GROUPS.names() == ("light", "sound", "tensorflow", "tf_keras", "torch", "tvm")
     assert GROUPS.get("sound").label == "sound"
     assert "a_package_that_is_not_installed" not in sys.modules
 

@@ -53,7 +53,9 @@ class Where:
         Returns:
             Whether that changes anything.
         """
-        found = [(n, _CPU) for n, r in self._runtimes.items() if not r.missing() and not obstacles.runtime(n)]
+        # Compilers take minutes that only their choice is worth.
+        able = {n: r for n, r in self._runtimes.items() if r.cpu and not r.compiles and not r.missing()}
+        found = [(n, _CPU) for n in able if not obstacles.runtime(n)]
         if self.by_hand or not found or self._sorted(found) == self.chosen:
             return False
         self.chosen = self._sorted(found)
@@ -89,7 +91,7 @@ class Where:
         """
         found = []
         for name, runtime in self._runtimes.items():
-            devices = known.get(name) or (Device(_CPU),)
+            devices = known.get(name) or ((Device(_CPU),) if runtime.cpu else ())
             extra = [d for r, d in self.chosen if r == name and d not in {x.name for x in devices}]
             impossible = obstacles.runtime(name) if obstacles else ""
             for device in (*devices, *(Device(d) for d in extra)):
