@@ -66,7 +66,8 @@ class Latency(Plain):
         runs: How many timed inferences.
         noise_floor: Half-width of the largest ratio at which two copies of the baseline are indistinguishable
             (relative).
-        flags: ``"noisy"``, ``"inconclusive"``, ``"not warm"``.
+        flags: ``"noisy"``, ``"inconclusive"``, ``"not warm"``, ``"throttled"``: in a launch, the machine said that it
+            slows itself down.
         claim: What may be said at the 95 % level after Holm's correction over all candidates.
         involuntary_switches: Context switches forced on the process while it was timed, per 1000 inferences.
         steal: Share of one core's time that the hypervisor gave to other guests during the launches.

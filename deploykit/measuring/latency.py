@@ -22,6 +22,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.errors import Cancelled, DeploykitError, to_json
 from deploykit.core.serial import Plain
 from deploykit.engines._contract import Host, Running
+from deploykit.measuring import throttling
 from deploykit.measuring.environment import here, steal_seconds
 from deploykit.sandbox.supervisor import Child
 from deploykit.sandbox.task import Report, Task
@@ -121,6 +122,8 @@ class Launch(Plain):
         steal_seconds: CPU time the hypervisor gave to others meanwhile.
         environment: The host that measured, see `deploykit.measuring.environment.here`.
         lost_workers: Machines that were lost while they did this launch, and why.
+        slowed: Why the machine was slower than it can be meanwhile, "" if nothing says so, see
+            `deploykit.measuring.throttling`.
     """
 
     index: int
@@ -129,6 +132,7 @@ class Launch(Plain):
     steal_seconds: float = 0.0
     environment: dict[str, Any] = field(default_factory=dict)
     lost_workers: tuple[str, ...] = ()
+    slowed: str = ""
 
 
 @dataclass(frozen=True)
@@ -226,6 +230,7 @@ class _Launching:
         rng = random.Random(f"{self.order.seed}/{self.order.index}")
         rng.shuffle(entries)  # those opened first may differ from those opened last
         started, stolen, environment = time.perf_counter(), steal_seconds(), here()
+        before = throttling.marks()
         series: dict[str, Series] = {}
         children: dict[str, Child] = {}
         try:
@@ -243,7 +248,8 @@ class _Launching:
             for child in children.values():
                 child.close()
         seconds = time.perf_counter() - started
-        return Launch(self.order.index, series, seconds, steal_seconds() - stolen, environment)
+        slowed = throttling.slowed(before, throttling.marks())
+        return Launch(self.order.index, series, seconds, steal_seconds() - stolen, environment, slowed=slowed)
 
     def _open(self, entry: Timed) -> Child | Series:
         child: Child | None = None

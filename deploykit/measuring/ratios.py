@@ -89,7 +89,7 @@ def latencies(launches: Sequence[Launch], references: Mapping[str, str | None], 
         found[key] = replace(
             found[key],
             noise_floor=min(found_noise.floor, math.exp(_UNKNOWN)),
-            flags=_flags(found[key], series, found_noise),
+            flags=_flags(found[key], series, found_noise, [launch for launch in launches if key in launch.series]),
             steal=_steal([launch for launch in launches if key in launch.series]),
         )
         if key != BASELINE:
@@ -141,7 +141,7 @@ def _finite(interval: Interval) -> Interval:
     return Interval(interval.value, max(interval.low, -most), min(interval.high, most))
 
 
-def _flags(latency: Latency, series: list[Series], found: Noise) -> tuple[str, ...]:
+def _flags(latency: Latency, series: list[Series], found: Noise, launches: Sequence[Launch]) -> tuple[str, ...]:
     flags = []
     if found.noisy:
         flags.append("noisy")
@@ -149,6 +149,8 @@ def _flags(latency: Latency, series: list[Series], found: Noise) -> tuple[str, .
         flags.append("inconclusive")
     if sum(not s.warm for s in series) > len(series) / 2:
         flags.append("not warm")
+    if any(launch.slowed for launch in launches):
+        flags.append("throttled")
     return tuple(flags)
 
 

@@ -151,6 +151,12 @@ def _speed(row: Result, latency: Latency, said: str, home: Target | None) -> lis
         lines.append(f"{begin}: the interval of the total speed-up is wider than ±10 %.")
     if "not warm" in latency.flags:
         lines.append("Not warm: latency had not settled after two seconds of warm-up.")
+    if "throttled" in latency.flags:
+        lines.append(
+            "Throttled: the machine slowed itself down while it measured, because of heat or a weak power supply. The "
+            "comparison holds, since all candidates were measured by turns; its milliseconds are those of a machine in "
+            "that state."
+        )
     return lines
 
 

@@ -161,6 +161,7 @@ const MARKS: Record<string, [IconName, boolean]> = {
   noisy: ['noise', true],
   inconclusive: ['question', true],
   'not warm': ['warning', true],
+  throttled: ['warning', true],
   'timed briefly': ['clock', false],
   'still measuring': ['clock', false],
   'same file': ['copy', false],

@@ -23,6 +23,7 @@ const KNOWN: Record<string, string> = {
   noisy: 'Noisy: copies of the same model differed more than usual, so it was measured in more launches.',
   inconclusive: 'Inconclusive: its interval stayed wide after all launches, so no claim is made.',
   'not warm': 'Not warm: it was still getting faster when it was timed.',
+  throttled: 'Throttled: the machine slowed itself down while it measured, because of heat or a weak power supply.',
   'timed briefly': 'Timed briefly: others are faster and no less accurate, so it was timed in a few rounds only.',
   'same file': 'Same file as another candidate.',
   slower: 'Slower than the original model.',
