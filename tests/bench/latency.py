@@ -4,7 +4,9 @@ Each trial times a baseline, its clone and a third session of the very same file
 reported of the third one. The truth is known: a speed-up of exactly 1. Printed beside it is what timing one after the
 other would have said in the same minute: each session alone in a launch of its own, medians compared at 5 %.
 
-    python tests/bench/latency.py [--trials 60] [--busy 1] [--runtime onnxruntime] [--json FILE]
+    python tests/bench/latency.py [--trials 60] [--busy 1] [--runtime onnxruntime] [--over-ssh] [--json FILE]
+
+With ``--over-ssh`` the trials go over SSH to a server on this machine, as with ``engine="ssh://user@host"``.
 
 Targets: at most 1 false claim in 60, intervals that hold the truth in at least 53 of 60, a median full width of at most
 3 % within 10 seconds of timing.
@@ -13,6 +15,7 @@ Targets: at most 1 false claim in 60, intervals that hold the truth in at least 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import statistics
@@ -23,11 +26,13 @@ from pathlib import Path
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Target
+from deploykit.core.tools import Tool
 from deploykit.engines._contract import start
 from deploykit.measuring.latency import Launch, Timed, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.planning.protocol import Protocol
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.testing.sshd import SshServer
 
 _HERE = Path(__file__).parents[2] / "notebooks"
 _PROTOCOL = Protocol()
@@ -38,6 +43,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--busy", type=int, default=1, help="processes that compute in bursts meanwhile")
     parser.add_argument("--runtime", default="onnxruntime")
+    parser.add_argument("--over-ssh", action="store_true", help="measure over SSH, on a server on this machine")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     model = dk.load(_HERE / "models" / "fashion_cnn.keras")
@@ -61,13 +67,18 @@ def main() -> None:
 
 def _trials(built: dk.BuiltCandidate, data: dk.Dataset, options: argparse.Namespace) -> list[dict[str, float | str]]:
     found = []
-    with tempfile.TemporaryDirectory() as folder, start("local", threading.Event()) as running:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        engine = stack.enter_context(SshServer(Path(folder) / "sshd")).engine if options.over_ssh else "local"
+        running = stack.enter_context(start(engine, threading.Event()))
+        running.require({"cpu"}, [Tool("deploykit.runtimes", options.runtime)])
         data.save(Path(folder) / "data")
+        (logs := Path(folder) / "logs").mkdir()
         target = Target(options.runtime)
         group = RUNTIMES.get(options.runtime).group
         entries = [Timed(key, str(built.path), built.item.format, target, group) for key in (BASELINE, CLONE, "same")]
         for trial in range(options.trials):
-            timer = Timer(running, Path(folder) / "data", Path(folder), seed=trial)
+            timer = Timer(running, Path(folder) / "data", logs, seed=trial)
             launches: list[Launch] = []
             while len(launches) < _PROTOCOL.launches or (
                 len(launches) < _PROTOCOL.most
@@ -108,7 +119,8 @@ def _summary(trials: list[dict]) -> dict[str, float]:
 
 
 def _table(found: dict[str, float], options: argparse.Namespace) -> str:
-    lines = [f"the same file against itself on {options.runtime}, {options.busy} busy process(es)"]
+    how = " over SSH to this machine" if options.over_ssh else ""
+    lines = [f"the same file against itself on {options.runtime}{how}, {options.busy} busy process(es)"]
     lines += [f"  {name:55} {value:8.2f}" if isinstance(value, float) else f"  {name:55} {value:8}"
               for name, value in found.items()]  # fmt: skip
     return "\n".join(lines)
