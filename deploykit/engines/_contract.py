@@ -26,6 +26,9 @@ HostFunction = Callable[[dict[str, Any], Report, "Host"], dict[str, Any]]
 #: Facts of a host (CPU, cores, system): what keys a measurement beside the runtime's versions.
 FACTS = "deploykit.measuring.environment:hardware"
 
+#: Task that asks a runtime which devices of a host it can use.
+DEVICES = "deploykit.measuring.devices:ask"
+
 
 @dataclass(frozen=True)
 class Host:

@@ -22,6 +22,7 @@ from deploykit.engines._openssh import CONNECT_S, Place, explain, to_set_up
 _START_S = 50.0
 _LOOK_S = 1.0
 _PING_S = 5.0
+_DEVICES_S = 120.0
 _SILENCE_S = 20.0
 _POLL_S = 0.2
 
@@ -40,6 +41,7 @@ class OneMachine(Fleet):
         super().__init__()
         self._place = place
         self._why = ""
+        self._absent: dict[str, list[str]] = {}
         self._stop = threading.Event()
         self._link, hello = self._connect()
         self.member = Member(
@@ -112,9 +114,26 @@ class OneMachine(Fleet):
             return "install the same versions there as here, and rerun the sweep."
         return self._pip(self._python, wrong)
 
+    def look_for(self, devices: Collection[str], runtimes: Collection[str]) -> None:
+        """Find out which devices besides the CPU the runtimes can use there, if they are not known to be there.
+
+        Raises:
+            WorkerLost: It does not answer.
+        """
+        if set(devices) <= self.member.devices or not runtimes:
+            return
+        found = self.call(self.member, remote.devices, sorted(runtimes), timeout_s=_DEVICES_S)
+        known = [(name, device) for name, several in found.items() for device in several]
+        self.member.devices |= {device["name"] for _, device in known if device["available"]}
+        for name, device in known:
+            if not device["available"]:
+                said = "; ".join(filter(None, (device["detail"].rstrip("."), device["remedy"].rstrip("."))))
+                self._absent.setdefault(device["name"], []).append(f"{name} says: {said}")
+
     def to_offer(self, device: str) -> str:
-        """What to do where the machine lacks a device."""
-        return f"leave the device {device} out of the space; over SSH the CPU is measured."
+        """What to do where the machine lacks a device, in the words of the runtimes there."""
+        said = "; ".join(self._absent.get(device, ()))
+        return f"leave the device {device} out of the space{f', or make it ready there ({said})' if said else ''}."
 
     def close(self) -> None:
         """End the worker there, and whatever it runs."""

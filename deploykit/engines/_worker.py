@@ -20,9 +20,10 @@ from typing import Any, cast
 from deploykit._version import __version__
 from deploykit.core.adapter import Group
 from deploykit.core.errors import DeploykitError, to_json
+from deploykit.core.registry import registry
 from deploykit.core.serial import Plain
 from deploykit.core.tools import Tool
-from deploykit.engines._contract import FACTS, Host, run_on_host
+from deploykit.engines._contract import DEVICES, FACTS, Host, run_on_host
 from deploykit.engines._files import Shelf, Tree, default_shelf, describe, files_of, read_chunk, translate
 from deploykit.engines.local import slots
 from deploykit.sandbox.supervisor import shared
@@ -69,6 +70,13 @@ def versions(tools: list[dict[str, Any]]) -> list[dict[str, str] | str]:
         except DeploykitError as error:
             found.append(error.message)
     return found
+
+
+def devices(runtimes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Plain devices that runtimes know on this machine, by the runtime's name; they are asked in child processes."""
+    known = registry("deploykit.runtimes", "runtime")
+    tasks = {n: Task(DEVICES, {"runtime": n}, known.get(n).group, name=f"devices of {n}") for n in runtimes}
+    return {name: shared().run(task)["devices"] for name, task in tasks.items()}
 
 
 def ping() -> None:

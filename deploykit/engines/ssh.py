@@ -8,6 +8,7 @@ newer, deploykit in the version that is here, and the runtimes of the sweep.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Collection
@@ -18,6 +19,7 @@ from deploykit.core.adapter import Group
 from deploykit.core.errors import EngineError
 from deploykit.core.tools import Tool
 from deploykit.engines._contract import Engine, OnReport, Running
+from deploykit.engines._fleet import WorkerLost
 from deploykit.engines._machine import OneMachine
 from deploykit.engines._openssh import Place
 from deploykit.engines._remote import RemoteRunning
@@ -32,6 +34,7 @@ _MEASURE = "deploykit.runtimes"
 class _SshRunning(RemoteRunning):
     def __init__(self, there: OneMachine, cancel: threading.Event) -> None:
         super().__init__(there, cancel)
+        self._there = there
         self._local = LocalRunning(cancel)
         #: On this very machine, what is built here would disturb what is timed there.
         self._same = there.member.machine == machine()
@@ -53,7 +56,10 @@ class _SshRunning(RemoteRunning):
             return super().exclusive(task, on_report).result()
 
     def require(self, devices: Collection[str], tools: Collection[Tool] = ()) -> None:
-        super().require(devices, {tool for tool in tools if tool.package == _MEASURE})
+        measuring = {tool for tool in tools if tool.package == _MEASURE}
+        with contextlib.suppress(WorkerLost):  # a device that was not found is refused
+            self._there.look_for(devices, {tool.name for tool in measuring})
+        super().require(devices, measuring)
 
     def warm(self, group: Group) -> None:
         self._local.warm(group)

@@ -221,9 +221,15 @@ def test_another_runtime_there_is_named_and_tools_that_only_build_are_not_asked_
     assert "-m pip install onnxruntime==99.0" in caught.value.remedy
 
 
-def test_a_device_it_does_not_offer(server):
-    with start(server.engine) as running, pytest.raises(EngineError, match="offers the device cuda; there is ssh://"):
-        running.require({"cpu", "cuda"})
+def test_a_device_it_does_not_offer_is_refused_in_the_words_of_the_runtime_there(server):
+    """This machine has no such GPU, so that its server has none."""
+    here = {d.name: d for d in RUNTIMES.get("onnxruntime").devices()}
+    if here["cuda"].available:
+        pytest.skip("onnxruntime runs on CUDA here: it would be offered")
+    refused = pytest.raises(EngineError, match="offers the device cuda; there is ssh://")
+    with start(server.engine) as running, refused as caught:
+        running.require({"cpu", "cuda"}, [Tool("deploykit.runtimes", "onnxruntime")])
+    assert here["cuda"].detail.rstrip(".") in caught.value.remedy
 
 
 def test_an_old_python_reads_the_worker():
