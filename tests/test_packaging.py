@@ -107,7 +107,7 @@ def test_what_is_required_by_name_is_in_the_extra_that_is_named():
 
 
 #: What brings gigabytes on some systems, or is for a device or a compiler of its own.
-ON_THEIR_OWN = {"torch", "onnx-openvino", "tensorrt", "tvm"}
+ON_THEIR_OWN = {"executorch", "torch", "onnx-openvino", "tensorrt", "tvm"}
 
 
 def test_all_is_everything():

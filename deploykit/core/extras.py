@@ -47,6 +47,7 @@ EXTRAS = {
     "tensorrt": ("tensorrt_rtx",),
     "tvm": ("tvm",),
     "nncf": ("nncf",),
+    "executorch": ("executorch",),
     "torch": ("onnxscript", "torch"),
     "sweep": (
         "altair", "cyclonedx", "h5py", "isal", "litert_quantizer", "onnx", "onnx_ir", "onnxslim", "packageurl",
