@@ -101,7 +101,9 @@ def _fixed(spec: TensorSpec, job: CompileJob) -> TensorSpec:
 
 def _lowered(program: Any, inputs: Sequence[TensorSpec]) -> tuple[bytes, list[tuple[int, ...]]]:
     """A program for fixed sizes, and the shapes of its outputs."""
-    torch = _torch.pytorch()
+    _torch.pytorch()
+    import torch
+
     partitioner = require("executorch.backends.xnnpack.partition.xnnpack_partitioner", ADAPTER.extra)
     exir = require("executorch.exir", ADAPTER.extra)
     call = _torch.call_of(program)
