@@ -1,6 +1,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -35,6 +36,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _NEEDED = {
     "browser": ("a browser", lambda: any(map(shutil.which, BROWSERS)), "chromium"),
     "sshd": ("OpenSSH's server", find_sshd, "openssh-server"),
+    "adb": ("Android's adb", lambda: shutil.which("adb"), "adb"),
 }
 _NOT_RUN = pytest.StashKey[list[str]]()
 
@@ -70,7 +72,7 @@ def pytest_collection_modifyitems(config, items):
         needing = [item for item in items if _has(item, mark)]
         if not needing or there():
             continue
-        if os.environ.get("CI") and (os.name == "posix" or mark == "browser"):
+        if os.environ.get("CI") and (mark == "browser" or sys.platform == "linux"):
             raise pytest.UsageError(f"{len(needing)} tests need {what}: Debian's package is {package}")
         said = f"{len(needing)} TESTS WERE NOT RUN: they need {what} (Debian: apt-get install {package})."
         config.stash.setdefault(_NOT_RUN, []).append(said)

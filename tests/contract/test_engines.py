@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploykit.engines._android import adb, connected
 from deploykit.engines._contract import ENGINES, find
 from deploykit.testing.cluster import Cluster
 from deploykit.testing.engines import EngineConformance
@@ -10,8 +11,18 @@ from deploykit.testing.sshd import SshServer
 pytestmark = pytest.mark.alone
 
 
-#: Engines that need a program which is not everywhere.
-_NAMES = [pytest.param(n, marks=[pytest.mark.sshd, pytest.mark.long]) if n == "ssh" else n for n in ENGINES.names()]
+#: Marks of engines that need a program which is not everywhere.
+_MARKS = {"ssh": [pytest.mark.sshd, pytest.mark.long], "adb": [pytest.mark.adb]}
+_NAMES = [pytest.param(name, marks=_MARKS.get(name, ())) for name in ENGINES.names()]
+
+
+@pytest.fixture(scope="module")
+def android():
+    """An Android device; without one, the server that adb starts to look for it is ended."""
+    if ready := [serial for serial, state in connected().items() if state == "device"]:
+        return ready[0]
+    adb("kill-server")
+    pytest.skip("no Android device is connected")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +44,9 @@ class TestEngines(EngineConformance):
 
     @pytest.fixture
     def address(self, name, request):
-        """Engines with workers get some of their own, and SSH a server; others start without an address."""
+        """Engines with workers get some of their own, SSH a server, adb the device that is there; others need none."""
+        if name == "adb":
+            return request.getfixturevalue("android")
         if name == "ssh":
             return find(request.getfixturevalue("sshd").engine)[1]
         if not ENGINES.get(name).has_workers:

@@ -79,8 +79,8 @@ class ScoringOptions(TypedDict, total=False):
         Any,
         option("text", "local", "Where tasks run.", label="Engine", metavar="NAME[://ADDRESS]",
                 adapters=("deploykit.engines", "engine"), address=True,
-                more='``"local"``, ``"ssh://user@host"``, ``"dask://scheduler:8786"``, or a connected '
-                "``distributed.Client``."),
+                more='``"local"``, ``"ssh://user@host"``, ``"adb://SERIAL"``, ``"dask://scheduler:8786"``, '
+                "or a connected ``distributed.Client``."),
     ]  # fmt: skip
 
 
