@@ -205,8 +205,11 @@ def _flat(value: Any) -> list[float]:
 
 
 def _copied(source: Path, target: Path) -> Path:
+    """A copy under another name, with the further files of the model beside it under their own."""
     if source.is_dir():
         shutil.copytree(source, target)
-    else:
-        shutil.copyfile(source, target)
+        return target
+    shutil.copyfile(source, target)
+    for extra in load(source).extra_files:
+        shutil.copyfile(extra, target.parent / Path(extra).relative_to(source.parent))
     return target

@@ -15,6 +15,7 @@ from typing import Any
 
 from deploykit.core.adapter import Group
 from deploykit.core.errors import unknown_name
+from deploykit.testing import caffe
 from deploykit.testing.detector import keras_detector, onnx_detector
 from deploykit.testing.torch_models import save_program, save_script, torch_cnn, torch_two_inputs
 
@@ -311,6 +312,7 @@ KINDS: dict[str, tuple[Builder, Group, str]] = {
     "cnn_saved_model": (_saved_model, "tensorflow", ""),
     "cnn_frozen_pb": (_frozen(keras_cnn), "tensorflow", ".pb"),
     "two_inputs_frozen_pb": (_frozen(keras_two_inputs), "tensorflow", ".pb"),
+    "cnn_caffe": (caffe.cnn, "light", ".prototxt"),
     "cnn_tflite": (_tflite, "tensorflow", ".tflite"),
     "cnn_int8_tflite": (_tflite_int8, "tensorflow", ".tflite"),
     "cnn_onnx": (_onnx(onnx_cnn), "light", ".onnx"),

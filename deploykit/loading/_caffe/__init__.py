@@ -1,0 +1,1 @@
+"""Caffe's networks: text and weights read without Caffe, layers written as ONNX."""
