@@ -32,6 +32,7 @@ class PyTorchToOnnx(Converter):
     group = "torch"
     accepts = "pytorch"
     produces = "onnx"
+    refuses = frozenset({"quantized", "compiled"})  # halved or compiled for PyTorch: ONNX has its own ways
 
     def _convert(self, job: Job) -> None:
         if _torch.is_script(job.source):

@@ -22,10 +22,11 @@ Severity = Literal["impossible", "pointless", "note"]
 #: is left for another quantizer; ``smaller``: there are fewer weights than before; ``shared values``: weights have few
 #: different values, in float as before, which take as long as other numbers; ``integer products``: products of int8
 #: matrices as TensorFlow has them, which TFLite has not; ``rescaled``: channels have other scales than the original's;
-#: ``int16``: as int8, with 16 bits; ``trained``: weights have learned something since.
+#: ``int16``: as int8, with 16 bits; ``trained``: weights have learned something since; ``compiled``: the file asks its
+#: runtime to compile it where it runs.
 Effect = Literal[
     "int8", "signed", "qoperator", "dynamic conv", "narrow", "float16", "bfloat16", "sparse", "quantized",
-    "fully quantized", "smaller", "shared values", "integer products", "rescaled", "int16", "trained",
+    "fully quantized", "smaller", "shared values", "integer products", "rescaled", "int16", "trained", "compiled",
 ]  # fmt: skip
 
 #: How int8 comes in a file: pairs of quantizing and dequantizing nodes with uint8 or int8 activations, integer

@@ -149,7 +149,7 @@ class Routes:
         identity = (recipe.key, runtime.name, *((target.device, target.batch_size) if compiling else ()))
         if identity not in self._found:
             found = self._find(recipe, runtime)
-            if isinstance(found, Route) and compiling:
+            if isinstance(found, Route) and compiling and runtime.compiles_after(found.effects):
                 built = self._make.compile(found.key, found.format, runtime, target)
                 found = replace(found, steps=(*found.steps, *built))
             self._found[identity] = found

@@ -76,7 +76,8 @@ class Runtime(Adapter):
         sparse_kernels: It multiplies fewer numbers when weights are zero.
         checks_shapes: It refuses examples of other shapes than a file declares, also where these would do.
         compiles: It builds what it runs (an engine, a library) for one device of one machine, see `_compile_file`. A
-            sweep does so in a step of its own, apart from latency; elsewhere it compiles what it opens.
+            sweep does so in a step of its own, apart from latency; elsewhere it compiles what it opens. Where it does
+            so for some files alone, fill `compiles_after` and `compiles_file`.
         compiles_anywhere: It compiles also where the device is absent.
         cpu: It runs on the CPU. Where it does not, each target names its device.
     """
@@ -125,6 +126,16 @@ class Runtime(Adapter):
             )
         if "int8" in effects and facts.x86 and facts.lacks_dot_products and not {"narrow"} & effects:
             yield Problem("note", "8-bit products can overflow on this CPU (no VNNI): reduce_range=true avoids it")
+
+    def compiles_after(self, effects: frozenset[Effect]) -> bool:
+        """Whether it compiles an artifact, by what techniques have done to it."""
+        del effects
+        return self.compiles
+
+    def compiles_file(self, path: Path) -> bool:
+        """Whether it compiles a file that it opens. Called in a child process."""
+        del path
+        return self.compiles
 
     @abstractmethod
     def devices(self) -> tuple[Device, ...]:
@@ -225,7 +236,7 @@ class Runtime(Adapter):
             session = tapped
         elif isinstance(path, MemoryFiles):
             session = self._open_memory(path, target)
-        elif self.compiles and format_name != COMPILED:
+        elif format_name != COMPILED and self.compiles_file(path):
             session = self._open_compiled(path, target, format_name)
         elif calling is not None and calling.signature:
             session = self._open_signature(path, target, calling.signature)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,24 +101,29 @@ def load_program(path: Path) -> Any:
     return program
 
 
-def call_of(program: Any) -> Call:
-    """A program as a function from flat inputs to flat outputs."""
+def caller(program: Any) -> Callable[[Any, Sequence[Any]], Sequence[Any]]:
+    """What calls a function that takes and gives what a program does, with flat inputs, and gives flat outputs."""
     torch = pytorch()
     tree = torch.utils._pytree
-    module = program.module(check_guards=False)
-    module._forward_pre_hooks.clear()  # they check shapes, which has been done
     spec = program.call_spec.in_spec
     plain = tree.tree_unflatten([None] * spec.num_leaves, spec) == ((None,) * spec.num_leaves, {})
 
-    def call(given: Sequence[Any]) -> Sequence[Any]:
+    def call(function: Any, given: Sequence[Any]) -> Sequence[Any]:
         if plain:
-            found = module(*given)
+            found = function(*given)
         else:
             args, kwargs = tree.tree_unflatten(list(given), spec)
-            found = module(*args, **kwargs)
+            found = function(*args, **kwargs)
         return (found,) if isinstance(found, torch.Tensor) else tree.tree_leaves(found)
 
     return call
+
+
+def call_of(program: Any) -> Call:
+    """A program as a function from flat inputs to flat outputs."""
+    module = program.module(check_guards=False)
+    module._forward_pre_hooks.clear()  # they check shapes, which has been done
+    return partial(caller(program), module)
 
 
 def open_program(path: Path, device: str) -> TorchSession:

@@ -17,7 +17,7 @@ from deploykit.core.adapter import Group
 from deploykit.core.errors import unknown_name
 from deploykit.testing import caffe
 from deploykit.testing.detector import keras_detector, onnx_detector
-from deploykit.testing.torch_models import save_program, save_script, torch_cnn, torch_two_inputs
+from deploykit.testing.torch_models import save_program, save_script, torch_channels_last, torch_cnn, torch_two_inputs
 
 Builder = Callable[[Path], None]
 
@@ -323,6 +323,7 @@ KINDS: dict[str, tuple[Builder, Group, str]] = {
     "detector_keras": (_save(keras_detector), "tensorflow", ".keras"),
     "detector_onnx": (_onnx(onnx_detector), "light", ".onnx"),
     "cnn_pytorch": (lambda path: save_program(torch_cnn(), path), "torch", ".pt2"),
+    "channels_last_pytorch": (lambda path: save_program(torch_channels_last(), path), "torch", ".pt2"),
     "two_inputs_pytorch": (lambda path: save_program(torch_two_inputs(), path), "torch", ".pt2"),
     "script_pytorch": (lambda path: save_script(torch_cnn(), path), "torch", ".pt"),
     "cnn_external_onnx": (_onnx(onnx_cnn, external=True), "light", ".onnx"),

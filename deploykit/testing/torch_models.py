@@ -27,6 +27,21 @@ def torch_cnn() -> Any:
     return _randomized(Network())
 
 
+def torch_channels_last() -> Any:
+    """The CNN for images with channels last: image (batch, 8, 8, 1) → three scores."""
+    from torch import nn
+
+    class Network(nn.Module):  # type: ignore[misc]  # mypy does not look into PyTorch
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = torch_cnn()
+
+        def forward(self, image: Any) -> Any:
+            return self.inner(image.permute(0, 3, 1, 2))
+
+    return Network().eval()
+
+
 def torch_two_inputs() -> Any:
     """Two inputs, left (batch, 4) float32 and right (batch, 6) int64, and a dict of two outputs, score and label."""
     import torch
@@ -61,6 +76,8 @@ def example_of(module: Any) -> tuple[Any, ...]:
     import torch
 
     generator = torch.Generator().manual_seed(0)
+    if hasattr(module, "inner"):
+        return (torch.rand((2, 8, 8, 1), generator=generator),)
     if hasattr(module, "conv"):
         return (torch.rand((2, 1, 8, 8), generator=generator),)
     return torch.rand((2, 4), generator=generator), torch.randint(0, 5, (2, 6), generator=generator)

@@ -9,7 +9,7 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts
-from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
+from deploykit.transforms._conditions import FLOAT_LAYERS, Condition, Without
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob, Variant
 
 
@@ -85,6 +85,31 @@ class _TFLite(_Half):
         tflite.quantize(job, setup)
 
 
+class _PyTorch(_Half):
+    name = "pytorch"
+    label = "half precision (PyTorch)"
+    help = "Stores weights in 16 bits and computes in them; inputs and outputs stay float32."
+    extra = "torch"
+    requires = ("torch",)
+    group = "torch"
+    accepts = frozenset({"pytorch"})
+    produces = "pytorch"
+    uses = ("type",)
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Weights and arithmetic in half precision."""
+        return frozenset({parameters["type"], "quantized", "fully quantized"})
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Layers in float, not yet marked to be compiled."""
+        return FLOAT_LAYERS, Without("compiled", "to be compiled already", "compile last")
+
+    def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.torch_programs import narrow
+
+        narrow(job.source, job.target, job["type"])
+
+
 class QuantizeFloat16(Transform):
     """Stores the weights in half precision."""
 
@@ -93,18 +118,18 @@ class QuantizeFloat16(Transform):
     help = (
         "Halves the file size at next to no loss of accuracy. It is no faster on CPUs, where weights are widened to "
         "float32 when a model is loaded, but for bfloat16: OpenVINO computes in it where the CPU can, which took half "
-        "the time on EfficientNet-Lite0."
+        "the time on EfficientNet-Lite0. PyTorch computes in either type, on a GPU or a CPU that has it."
     )
     family = QUANTIZE
     parameters = (
         Parameter(
             "type", "choice", "float16",
-            "float16, or in ONNX files bfloat16: it has the range of float32 and 8 bits of precision instead of 11, "
-            "which costs some accuracy, and OpenVINO computes in it on CPUs with AVX512-BF16 or AMX.",
+            "float16, or in ONNX and PyTorch files bfloat16: it has the range of float32 and 8 bits of precision "
+            "instead of 11, which costs some accuracy, and OpenVINO computes in it on CPUs with AVX512-BF16 or AMX.",
             choices=("float16", "bfloat16"), binding=True,
         ),
     )  # fmt: skip
-    variants = (_Onnx(), _TFLite())
+    variants = (_Onnx(), _TFLite(), _PyTorch())
 
 
 ADAPTER = QuantizeFloat16()

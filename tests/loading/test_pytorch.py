@@ -16,6 +16,7 @@ from deploykit.core import errors
 from deploykit.core.errors import ModelFileError, SettingError, UnsafeModelError, UnsupportedModelError
 from deploykit.core.model import Model
 from deploykit.loading._contract import FORMATS
+from deploykit.readers.pytorch.program import opened
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 from deploykit.testing import work
@@ -288,3 +289,32 @@ def test_what_cannot_be_exported_says_what_to_do(made, tmp_path, kind, error, wo
 def test_an_example_beside_a_path_is_refused(zoo):
     with pytest.raises(SettingError, match="example has no effect on files"):
         dk.load(zoo("cnn_pytorch"), example=np.zeros(3))
+
+
+@pytest.mark.long(seconds=10)
+def test_a_sweep_takes_pytorch_as_its_baseline(zoo, tmp_path):
+    """Half precision where PyTorch runs: the file computes in it, and answers stay real numbers of 32 bits."""
+    rng = np.random.default_rng(0)
+    images = rng.random((60, 1, 8, 8)).astype(np.float32)
+    model = dk.load(zoo("cnn_pytorch"))
+    data = dk.Dataset.from_arrays(images, rng.integers(0, 3, 60)).check(model)
+    steps = [(), (dk.Step("quantize_float16", {"type": "bfloat16"}),)]
+    space = dk.Space([dk.Recipe(s) for s in steps], [dk.Target("torch")])
+    report = dk.sweep(model, data, space, store=tmp_path / "s", launches=0, progress=lambda _p: None)
+    original, half = report.rows
+    assert [r.status for r in report.rows] == ["measured"] * 2
+    assert report.facts["baseline"] == original.key
+    path = tmp_path / "s" / half.artifact
+    assert {w.stored for w in PYTORCH.weights(path)} == {"bfloat16"}
+    assert [s.dtype for s in opened(path).outputs] == ["float32"]
+    wanted, found = (work.predicted(p, "pytorch", {"image": images})["softmax"] for p in (zoo("cnn_pytorch"), path))
+    assert 0 < np.abs(found - wanted).max() < 0.02, "three digits"
+
+
+def test_only_models_of_pytorch_are_tried_on_it(zoo):
+    def targets(kind, example):
+        data = (np.zeros((60, *example), np.float32), np.arange(60) % 3)
+        return {c.candidate.target.runtime for c in dk.plan(dk.load(zoo(kind)), data, "quick").candidates}
+
+    assert "torch" in targets("cnn_pytorch", (1, 8, 8))
+    assert "torch" not in targets("cnn_onnx", (1, 8, 8))

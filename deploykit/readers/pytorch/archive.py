@@ -23,6 +23,8 @@ TWO_LINES = (
     'program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)); '
     'torch.export.save(program, "model.pt2")'
 )
+#: The member by which deploykit asks its runtime to compile a program.
+WISH = "extra/deploykit.json"
 _AGAIN = "export the model again, or download it again."
 
 

@@ -185,6 +185,16 @@ class Program:
         self.values_given = tuple(given)
         self.batch_symbol = batch
 
+    def examples(self) -> list[tuple[int, ...]]:
+        """Shapes of the inputs as they were exported, with sizes in place of free dimensions."""
+        found = []
+        for spec in self.inputs:
+            sizes = self._values[spec.name]["sizes"]
+            found.append(
+                tuple(size["as_expr"]["hint"]["as_int"] if "as_expr" in size else _whole(size) for size in sizes)
+            )
+        return found
+
     def _spec(self, value: str, name: str, batch: str) -> TensorSpec:
         found = self._values[value]
         symbols = _symbols(found)

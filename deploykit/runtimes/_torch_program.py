@@ -1,0 +1,143 @@
+"""Exported programs with flat inputs and named outputs, in another precision or as machine code."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.model import TensorSpec
+from deploykit.readers.pytorch.archive import WISH, Archive
+from deploykit.readers.pytorch.program import Program
+from deploykit.runtimes._torch import TorchSession, caller, load_program, moved, open_program, pytorch, unable
+
+#: What is written: the library in its package, or a program that asks for none; and what it takes and gives.
+_PACKAGE, _PROGRAM, _SIGNATURE = "model.pt2", "program.pt2", "signature.json"
+#: The number of threads is that of the session that runs it, not of the process that compiles.
+_SETTINGS = {"cpp.dynamic_threads": True}
+
+
+def wants_compiling(path: Path) -> bool:
+    """Whether a program asks to be compiled."""
+    with Archive(path) as archive:
+        return archive.kind == "program" and archive.has(WISH)
+
+
+def compiler() -> str:
+    """Path of the C++ compiler that PyTorch would call, "" for none."""
+    return shutil.which(os.environ.get("CXX", "")) or shutil.which("g++") or shutil.which("clang++") or ""
+
+
+def compile_program(source: Path, target: Path, device: str) -> None:
+    """Write a folder with a library for a device, or with the program where it does not ask for one.
+
+    Raises:
+        UnsupportedModelError: There is no compiler, or it cannot compile the program.
+    """
+    target.mkdir()
+    if not wants_compiling(source):
+        shutil.copyfile(source, target / _PROGRAM)
+        return
+    torch = pytorch()
+    with Archive(source) as archive:
+        known = Program(archive, trusted=True)
+    program = flat(load_program(source), known)
+    given = tuple(examples(known))
+    if device != "cpu":
+        program, given = moved(program, device), tuple(one.to(device) for one in given)
+    program._example_inputs = (given, {})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(target / _PACKAGE), inductor_configs=dict(_SETTINGS)
+            )
+    except Exception as error:  # whatever the compiler, or what it calls, runs into
+        if not compiler():
+            raise UnsupportedModelError(
+                "PyTorch compiles with a C++ compiler, and there is none on this machine.",
+                remedy="install g++, or leave compile_graph out.",
+            ) from error
+        raise unable(source.name, error) from error
+    signature = {"inputs": [s.to_json() for s in known.inputs], "outputs": [s.to_json() for s in known.outputs]}
+    (target / _SIGNATURE).write_text(json.dumps(signature))
+
+
+def open_compiled(folder: Path, device: str) -> TorchSession:
+    """What `compile_program` has written on this machine.
+
+    Raises:
+        UnsupportedModelError: PyTorch cannot load it.
+    """
+    torch = pytorch()
+    if (folder / _PROGRAM).exists():
+        return open_program(folder / _PROGRAM, device)
+    signature = json.loads((folder / _SIGNATURE).read_text())
+    inputs, outputs = (tuple(TensorSpec.from_json(s) for s in signature[key]) for key in ("inputs", "outputs"))
+    try:
+        loaded = torch._inductor.aoti_load_package(str(folder / _PACKAGE))
+    except Exception as error:  # whatever its loader runs into
+        raise unable(folder.name, error) from error
+    names = [spec.name for spec in outputs]
+
+    def call(given: Sequence[Any]) -> Sequence[Any]:
+        found = loaded(*given)
+        return [found[name] for name in names]
+
+    return TorchSession(call, inputs, outputs, device)
+
+
+def flat(program: Any, known: Program, *, dtype: Any = None) -> Any:
+    """A program that takes its inputs one by one and gives a dict of its outputs.
+
+    Args:
+        program: The program.
+        known: Names and shapes.
+        dtype: Type of PyTorch to compute in; None: as it is.
+    """
+    import warnings
+
+    torch = pytorch()
+    module = program.module(check_guards=False)
+    module._forward_pre_hooks.clear()
+    if dtype is not None:
+        module.to(dtype)
+    call = caller(program)
+    names = [spec.name for spec in known.outputs]
+
+    def forward(*given: Any) -> dict[str, Any]:
+        fed = [x.to(dtype) if dtype is not None and x.is_floating_point() else x for x in given]
+        found = call(module, fed)
+        floats = [x.float() if dtype is not None and x.is_floating_point() else x for x in found]
+        return dict(zip(names, floats, strict=True))
+
+    forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # inputs are called by it
+        [inspect.Parameter(spec.name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for spec in known.inputs]
+    )
+    whole = torch.nn.Module()  # the exporter does not look at the forward of a module that is a graph
+    whole.model = module
+    whole.forward = forward
+    shapes = [
+        {axis: torch.export.Dim.AUTO for axis, size in enumerate(spec.shape or ()) if size is None} or None
+        for spec in known.inputs
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(whole, tuple(examples(known)), dynamic_shapes=tuple(shapes))
+
+
+def examples(known: Program) -> Sequence[Any]:
+    """Zeros that a program takes."""
+    torch = pytorch()
+    found = []
+    for shape, spec in zip(known.examples(), known.inputs, strict=True):
+        free = [size is None for size in spec.shape or ()]
+        sizes = [max(size, 2) if open_ else size for size, open_ in zip(shape, free, strict=True)]  # 1 would be fixed
+        found.append(torch.zeros(sizes, dtype=getattr(torch, spec.dtype)))
+    return found
