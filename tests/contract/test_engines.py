@@ -1,5 +1,8 @@
 """Every engine passes the suite; a new file in the package is tested unasked."""
 
+import contextlib
+import threading
+
 import pytest
 
 from deploykit.engines._android import adb, connected
@@ -13,6 +16,8 @@ pytestmark = pytest.mark.alone
 
 #: Marks of engines that need a program which is not everywhere.
 _MARKS = {"ssh": [pytest.mark.sshd, pytest.mark.long], "adb": [pytest.mark.adb]}
+#: Engines that are kept at work for the whole file, by address.
+_OPEN = {}
 _NAMES = [pytest.param(name, marks=_MARKS.get(name, ())) for name in ENGINES.names()]
 
 
@@ -27,8 +32,12 @@ def android():
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory):
-    with SshServer(tmp_path_factory.mktemp("sshd")) as running:
-        yield running
+    """The address of a server, and a connection to it in `_OPEN`: a login and a worker's imports take seconds."""
+    with SshServer(tmp_path_factory.mktemp("sshd")) as server:
+        address = find(server.engine)[1]
+        with ENGINES.get("ssh").start(address, threading.Event()) as _OPEN[address]:
+            yield address
+        _OPEN.clear()
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +47,16 @@ def cluster(tmp_path_factory):
 
 
 class TestEngines(EngineConformance):
+    @staticmethod
+    @contextlib.contextmanager
+    def running(name, address, cancel=None):
+        """A test that does not cancel the work shares a connection, where there is one."""
+        if cancel is None and address in _OPEN:
+            yield _OPEN[address]
+            return
+        with EngineConformance.running(name, address, cancel) as found:
+            yield found
+
     @pytest.fixture(params=_NAMES)
     def name(self, request):
         return request.param
@@ -48,7 +67,7 @@ class TestEngines(EngineConformance):
         if name == "adb":
             return request.getfixturevalue("android")
         if name == "ssh":
-            return find(request.getfixturevalue("sshd").engine)[1]
+            return request.getfixturevalue("sshd")
         if not ENGINES.get(name).has_workers:
             return ""
         return find(request.getfixturevalue("cluster").engine)[1]

@@ -90,7 +90,7 @@ def test_another_machine_in_the_middle_ends_the_work(server, tmp_path):
         pytest.skip("one core cannot become fewer")
     marker = tmp_path / "swapped"
     pinned = f'[ -e "{marker}" ] && exec taskset -c {cores[0]} "{sys.executable}" "$@"'
-    python = script(tmp_path, f'{pinned}\nexec "{sys.executable}" "$@"')
+    python = script(tmp_path, f'echo "Welcome to the board."\n{pinned}\nexec "{sys.executable}" "$@"')
     with start(server.engine_with(python)) as running:
         running.require({"cpu"})
         assert running.facts("cpu")["cores"] == len(cores)
