@@ -24,7 +24,7 @@ from deploykit.exporters._contract import EXPORTERS
 from deploykit.exporters._export import exportable_of
 from deploykit.exporters._hosted import declared
 from deploykit.loading._load import load
-from deploykit.runtimes._contract import RUNTIMES
+from deploykit.runtimes._contract import RUNTIMES, runtimes_for
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 
@@ -187,7 +187,7 @@ def _known(source: Any) -> tuple[_Known, dict[str, Any]]:
 
 def _file(path: Path, known: _Known) -> dict[str, Any]:
     model = load(path)
-    able = [one.name for one in RUNTIMES.all() if model.format in one.accepts and not one.missing()]
+    able = [one.name for one in runtimes_for(model.format)]
     if not able:
         raise UnsupportedModelError(
             f"No runtime that is installed runs {path.name} ({model.format}) as it is.",

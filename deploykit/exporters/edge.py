@@ -11,14 +11,17 @@ from pathlib import Path
 
 from deploykit.artifacts.arrays import load_arrays
 from deploykit.exporters._contract import Draft, Exporter
-from deploykit.exporters._edge import onnx, programs, tflite
+from deploykit.exporters._edge import onnx, programs, pte, tflite
 from deploykit.exporters._edge.flavor import Flavor, Operators
 from deploykit.exporters._edge.tensors import Tensors, tensors
 from deploykit.exporters._files import copy_model
 from deploykit.exporters._texts import readme
 from deploykit.measuring.exportable import Exportable
+from deploykit.runtimes.executorch import ADAPTER as EXECUTORCH
 
 _FLAVORS: Mapping[str, Flavor] = {"onnx": onnx.FLAVOR, "tflite": tflite.FLAVOR}
+#: Formats that are lowered to a program of their own runtime instead of run by generated code.
+_LOWERED = dict.fromkeys(EXECUTORCH.accepts, pte.write)
 #: Golden examples that are kept as files of raw numbers, and the most bytes of them.
 _EXAMPLES, _MOST_BYTES = 8, 4_000_000
 
@@ -57,22 +60,31 @@ _BOARD = """\
 
 
 class Edge(Exporter):
-    """Holds ONNX and TFLite files."""
+    """Holds ONNX and TFLite files, and PyTorch's programs with what ExecuTorch runs of them."""
 
     name = "edge"
     label = "Edge"
     place = "devices"
     help = (
-        "ONNX and TFLite: the model with C++, Kotlin, Swift, JavaScript and MicroPython code, and a page that runs it."
+        "ONNX and TFLite: the model with C++, Kotlin, Swift, JavaScript and MicroPython code, and a page that runs it; "
+        "PyTorch: the program for ExecuTorch."
     )
-    accepts = frozenset(_FLAVORS)
+    accepts = frozenset({*_FLAVORS, *_LOWERED})
+
+    def refuses(self, format_name: str) -> str:
+        """Why it cannot hold a format; "" when it can."""
+        return super().refuses(format_name) or (EXECUTORCH.missing() if format_name in _LOWERED else "")
 
     def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:
         """Write the model, ``examples/``, a folder a language, the list of operators and ``README.md``.
 
         Raises:
-            ExportError: The model keeps state, takes text, or runs a fixed number of examples.
+            ExportError: The model keeps state, takes text, or runs a fixed number of examples; or its lowered program
+                answers something else.
+            MissingExtraError: ExecuTorch is not installed, which lowers PyTorch's programs.
         """
+        if (lowered := _LOWERED.get(candidate.format)) is not None:
+            return lowered(candidate, draft, folder)
         flavor = _FLAVORS[candidate.format]
         inputs, outputs = (load_arrays(folder / "golden" / f"{name}.npz") for name in ("inputs", "outputs"))
         found = _few(tensors(candidate, draft, inputs, outputs))

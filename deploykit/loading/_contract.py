@@ -22,7 +22,7 @@ from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
 from deploykit.loading._nodes import GraphNode, NodeWeight, Values, digest_of
-from deploykit.runtimes._contract import RUNTIMES, Runtime
+from deploykit.runtimes._contract import Runtime, runtimes_for
 from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
@@ -292,10 +292,10 @@ class Format(Adapter):
         return runtime.open(path, Target(runtime.name, threads=0), self.name)
 
     def _own_runtime(self) -> Runtime:
-        able = [r for r in RUNTIMES.all() if self.name in r.accepts and not r.missing()]
+        able = runtimes_for(self.name)
         if not able:
             raise UnsupportedModelError(f"No runtime that runs {self.label} files is installed.", remedy="install one.")
-        return next((r for r in able if self.name in r.native_to), able[0])
+        return able[0]
 
     def quantized(self, model: Model) -> str:
         """What shows that a model is quantized already, in words; "" when nothing does. Looks at the summary only."""

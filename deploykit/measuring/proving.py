@@ -15,7 +15,7 @@ from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examination.examining import REFERENCE, load
 from deploykit.measuring.examination.running import run
-from deploykit.runtimes._contract import RUNTIMES
+from deploykit.runtimes._contract import runtimes_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,10 +53,10 @@ def prove(
     Raises:
         CandidateError: An output differs by more than rounding, is missing, or holds what another one should.
     """
-    able = [r for r in RUNTIMES.all() if format_name in r.accepts and not r.missing()]
+    able = runtimes_for(format_name)
     if not able:
         return {}
-    runtime = next((r for r in able if format_name in r.native_to), able[0])
+    runtime = able[0]
     try:
         session = runtime.open(path, Target(runtime.name, threads=0), format_name, contract)
     except UnsupportedModelError as error:

@@ -18,7 +18,7 @@ from deploykit.exporters._export import export
 from deploykit.exporters._verify import verify
 from deploykit.loading._load import load
 from deploykit.measuring.exportable import Exportable
-from deploykit.runtimes._contract import RUNTIMES
+from deploykit.runtimes._contract import runtimes_for
 from deploykit.testing import models
 
 _EXAMPLES = 60
@@ -36,7 +36,7 @@ def exportable(kind: str, folder: Path, **changes: Any) -> Exportable:
     """
     path = models.build(kind, folder)
     model = load(path)
-    runtime = next(r.name for r in RUNTIMES.all() if model.format in r.accepts)
+    runtime = runtimes_for(model.format)[0].name
     fields = {
         "path": path,
         "format": model.format,

@@ -15,7 +15,7 @@ from deploykit.core.problem import Facts
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
-from deploykit.runtimes._contract import RUNTIMES
+from deploykit.runtimes._contract import RUNTIMES, runtimes_for
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Report, Task
 from deploykit.surgery.channels.keras_graph import flat
@@ -282,7 +282,7 @@ def transformed(
 
 def predicted(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Outputs of a model file by name, run by the first runtime of its format, or by its own framework."""
-    runtime = next((r for r in RUNTIMES.all() if format_name in r.accepts), None)
+    runtime = next(iter(runtimes_for(format_name)), None)
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
         given, found = Path(folder) / "given.npz", Path(folder) / "found.npz"
         store(given, feeds)

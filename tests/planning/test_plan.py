@@ -119,7 +119,7 @@ def test_pruning_without_training_needs_none():
         (Step("prune_magnitud"), Target("litert"), "did you mean 'prune_magnitude'"),
         (Step("prune_magnitude", {"sparsity": 1.5}), Target("litert"), "1.5"),
         (Step("prune_magnitude", {"sparsty": 0.5}), Target("litert"), "sparsity"),
-        (Step("prune_magnitude"), Target("litertt"), "known: litert"),
+        (Step("prune_magnitude"), Target("litertt"), "known: executorch, litert"),
         (Step("prune_magnitude"), Target("litert", threads=0), "at least 1"),
     ],
 )

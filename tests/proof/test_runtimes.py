@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from deploykit.testing import models, torch_models
 
 
-@pytest.mark.proof("The runtime `executorch` gives the answers of PyTorch, and opens only its own programs",
+@pytest.mark.proof("The runtime `executorch`, and `.pte` of the layout `edge`, give the answers of PyTorch",
                    against="ExecuTorch, XNNPACK")  # fmt: skip
 def test_executorch(packages, versions, tmp_path):
     run = packages("executorch==1.5.1", "torchao==0.18.0", dependencies=False)
@@ -19,6 +19,7 @@ def test_executorch(packages, versions, tmp_path):
     assert found["same_function"]
     assert found["compiled"]
     assert "deploykit did not build this one" in found["refused"]
+    assert found["exported"] < 1e-5
     versions(executorch=run.version("executorch"), torch=importlib.metadata.version("torch"))
 
 

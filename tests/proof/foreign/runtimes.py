@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def main(runtime: str, device: str, peer: str, file: str, store: str) -> dict[st
             call(runtime, "run", path=str(forged), format=COMPILED, count=1, shape=list(shape), dtype="float32")
         except UnsafeModelError as error:
             refused = error.message
+    exported = runs_exported(report, beside.key, Path(store) / "edge") if runtime == "executorch" else 0.0
     return {
+        "exported": exported,
         "same_function": row.measurement.same_function,
         "placed": row.measurement.placed,
         "compiled": bool(compiled),
@@ -47,6 +50,21 @@ def main(runtime: str, device: str, peer: str, file: str, store: str) -> dict[st
         "devices": list(report.devices),
         "versions": {name: importlib.metadata.version(name) for name in RUNTIMES.get(runtime).versions()},
     }
+
+
+def runs_exported(report: dk.Report, key: str, folder: Path) -> float:
+    """Export the layout `edge`, run its own program on golden examples, and say how far off PyTorch's answers it is."""
+    artifact = dk.export(report.choice_for(key), folder, layout="edge")
+    worst = 0.0
+    for number in range(3):
+        command = [sys.executable, artifact.path / "python/run.py", artifact.path / f"examples/{number}-in0.bin"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        (line,) = [text for text in done.stdout.splitlines() if text.startswith("0: ")]
+        expected = np.fromfile(artifact.path / f"examples/{number}-out0.bin", np.float32)
+        worst = max(worst, float(np.abs(np.array(line[3:].split(), float) - expected).max()))
+    if not dk.verify(artifact).ok:
+        raise SystemExit("the exported folder does not verify")
+    return worst
 
 
 if __name__ == "__main__":
