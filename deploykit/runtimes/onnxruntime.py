@@ -115,7 +115,7 @@ class OnnxRuntime(Runtime):
     extra = "onnx"
     requires = ("onnxruntime",)
     accepts = frozenset({"onnx"})
-    native_to = frozenset({"onnx", "caffe"})
+    native_to = frozenset({"onnx", "caffe", "pmml"})
     profiles = True
 
     def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from deploykit.core.adapter import Group
 from deploykit.core.errors import unknown_name
-from deploykit.testing import caffe
+from deploykit.testing import caffe, pmml
 from deploykit.testing.detector import keras_detector, onnx_detector
 from deploykit.testing.torch_models import save_program, save_script, torch_channels_last, torch_cnn, torch_two_inputs
 
@@ -313,6 +313,7 @@ KINDS: dict[str, tuple[Builder, Group, str]] = {
     "cnn_frozen_pb": (_frozen(keras_cnn), "tensorflow", ".pb"),
     "two_inputs_frozen_pb": (_frozen(keras_two_inputs), "tensorflow", ".pb"),
     "cnn_caffe": (caffe.cnn, "light", ".prototxt"),
+    "dense_pmml": (pmml.network, "light", ".pmml"),
     "cnn_tflite": (_tflite, "tensorflow", ".tflite"),
     "cnn_int8_tflite": (_tflite_int8, "tensorflow", ".tflite"),
     "cnn_onnx": (_onnx(onnx_cnn), "light", ".onnx"),
@@ -333,10 +334,13 @@ KINDS: dict[str, tuple[Builder, Group, str]] = {
 def cnn(formats: Collection[str]) -> str:
     """The kind of the small CNN in one of these formats, one that needs no TensorFlow if there is one.
 
+    Formats of dense networks have one of those.
+
     Raises:
         SettingError: There is none: add a builder to `KINDS`, called ``cnn_`` and the format's name.
     """
-    found = [kind for kind in KINDS if kind.startswith("cnn_") and kind.removeprefix("cnn_") in formats]
+    found = [kind for kind in KINDS if kind in {f"cnn_{name}" for name in formats}]
+    found = found or [kind for kind in KINDS if kind in {f"dense_{name}" for name in formats}]
     if not found:
         raise unknown_name("tiny model", f"cnn_{min(formats, default='')}", KINDS)
     return min(found, key=lambda kind: KINDS[kind][1] != "light")

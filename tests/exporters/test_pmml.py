@@ -11,6 +11,8 @@ from deploykit.core.errors import ExportError
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._export import export
+from deploykit.loading._pmml.network import read_network
+from deploykit.loading._pmml.run import NetworkSession
 from deploykit.testing.exporters import exportable
 from deploykit.testing.graphs import exported, graph, node, value
 
@@ -54,11 +56,18 @@ def evaluated(path, raw):
     return np.stack(list(last.values()), axis=1)
 
 
+def read_back(path, raw):
+    """What deploykit gives for the file when it reads it."""
+    (found,) = NetworkSession(read_network(path))._run([raw.reshape(len(raw), -1).astype(np.float64)])
+    return found
+
+
 def test_numbers(tmp_path):
     artifact = export(exportable("matmul_onnx", tmp_path), tmp_path / "out", layout="pmml")
     inputs, outputs = (load_arrays(artifact.path / f"golden/{n}.npz") for n in ("inputs", "outputs"))
     found = evaluated(artifact.path / "model.pmml", inputs["features"])
     np.testing.assert_allclose(found, outputs["value"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(read_back(artifact.path / "model.pmml", inputs["features"]), found, rtol=1e-12)
 
 
 @pytest.fixture(scope="module")

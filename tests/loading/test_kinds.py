@@ -63,7 +63,8 @@ def test_a_type_means_a_kind(form, kind, expected):
 def test_the_kinds_of_a_format_are_known_and_have_no_type_in_common(form):
     assert form.kinds.keys() <= set(get_args(LayerKind)) - {"", "other"}
     assert not [pair for pair in combinations(form.kinds, 2) if form.kinds[pair[0]] & form.kinds[pair[1]]]
-    assert all(form.kinds.get(kind) for kind in ("convolution", "dense", "recurrent", "activation"))
+    wanted = ("dense",) if form.name == "pmml" else ("convolution", "dense", "recurrent", "activation")
+    assert all(form.kinds.get(kind) for kind in wanted)
 
 
 def test_what_keras_offers_has_a_kind(made):

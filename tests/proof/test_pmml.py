@@ -14,6 +14,8 @@ from deploykit.artifacts.arrays import load_arrays
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._export import export
+from deploykit.loading._pmml.network import read_network
+from deploykit.loading._pmml.run import NetworkSession
 from deploykit.testing.exporters import exportable
 from deploykit.testing.graphs import exported, graph, node, value
 
@@ -53,7 +55,10 @@ def engines(packages):
 
 
 @pytest.mark.proves("pmml", "engine", by="JPMML (jpmml-evaluator 0.16) and PyPMML 1.5")
-@pytest.mark.proof("PMML of a dense network gives what the network gives, to 1e-12", against="JPMML, PyPMML")
+@pytest.mark.proof(
+    "PMML of a dense network gives what the network gives, also when it is read again, to 1e-12",
+    against="JPMML, PyPMML",
+)
 @pytest.mark.parametrize("kind", ["numbers", "classes"])
 def test_engines_agree_with_the_network(kind, engines, versions, tmp_path):
     if kind == "numbers":
@@ -75,7 +80,10 @@ def test_engines_agree_with_the_network(kind, engines, versions, tmp_path):
     rows = [{f"{name}_{n}": float(v) for n, v in enumerate(row.ravel())} for row in raw]
     (tmp_path / "examples.json").write_text(json.dumps(rows))
     found = engines("pmml_engines.py", artifact.path / "model.pmml", tmp_path / "examples.json")
+    fields = raw.reshape(len(raw), -1).astype(np.float64)
+    (read,) = NetworkSession(read_network(artifact.path / "model.pmml"))._run([fields])
     for engine in ("jpmml", "pypmml"):
         answers = [[answer[n] for n in names] for answer in found[engine]]
         np.testing.assert_allclose(answers, expected, rtol=1e-12, atol=1e-12, err_msg=engine)
+        np.testing.assert_allclose(read, answers, rtol=1e-12, atol=1e-12, err_msg=engine)
     versions(**found["versions"])
