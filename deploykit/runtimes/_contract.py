@@ -349,7 +349,9 @@ RUNTIMES: Registry[Runtime] = Registry("deploykit.runtimes", "runtime")
 def runtimes_for(format_name: str) -> list[Runtime]:
     """Installed runtimes that open files of a format as they are, those where it is at home first.
 
-    Those that compile are none of them: they would build an engine to answer one question.
+    Those that compile any file are not among them: they would build an engine to answer one question.
     """
-    able = [r for r in RUNTIMES.all() if format_name in r.accepts and not r.compiles and not r.missing()]
+    able = [
+        r for r in RUNTIMES.all() if format_name in r.accepts and not r.compiles_after(frozenset()) and not r.missing()
+    ]
     return sorted(able, key=lambda r: (format_name not in r.native_to, r.name))
