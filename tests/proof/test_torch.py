@@ -1,11 +1,15 @@
-"""What PyTorch compiles for this machine: a minute for each file, so that `make test` leaves it out."""
+"""What PyTorch compiles for this machine (a minute for each file), and conversions of more networks of it."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import deploykit as dk
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Task
 from deploykit.testing import models, work
 
 
@@ -32,3 +36,38 @@ def test_a_compiled_program_gives_the_same_answers(program, tmp_path):
     wanted = work.predicted(program, "pytorch", {"image": images})["softmax"]
     found = dk.build(model, dk.Step("compile_graph"), data, target="torch").predict(images)
     assert np.abs(next(iter(found.values())) - wanted).max() < 1e-5
+
+
+#: Shapes of their inputs, and whether the way on to TensorFlow knows all their operators.
+NETWORKS = {
+    "residual": ((3, 32, 32), True), "next": ((3, 32, 32), True), "segments": ((3, 32, 32), True),
+    "encoder": ((12,), True), "recurrent": ((10, 6), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.proof("A PyTorch model's ONNX, SavedModel and TFLite give its answers to 1e-5", against="PyTorch")
+def test_conversions_are_the_same_function(name, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    shape, whole = NETWORKS[name]
+    source = tmp_path / f"{name}.pt2"
+    shared().run(Task("torch_networks:save", {"name": name, "path": str(source)}, group="torch"))
+    (given,) = dk.load(source).inputs
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 50, (5, *shape)) if given.dtype == "int64" else rng.standard_normal((5, *shape))
+    values = values.astype(given.dtype)
+    wanted = next(iter(work.predicted(source, "pytorch", {given.name: values}).values()))
+    assert np.ptp(wanted, axis=0).max() > 0.01, "the test cannot fail"
+    path, form = source, "pytorch"
+    for converter in ("pytorch_to_onnx", "onnx_to_saved_model", "saved_model_to_tflite"):
+        target = tmp_path / converter
+        if form == "onnx" and not whole:
+            with pytest.raises(UnsupportedModelError, match=r"LSTM|GRU"):
+                work.converted(converter, path, target)
+            return
+        work.converted(converter, path, target)
+        path, form = target, converter.rpartition("_to_")[2]
+        (fed,) = dk.load(path).inputs
+        found = next(iter(work.predicted(path, form, {fed.name: values.astype(fed.dtype)}).values()))
+        print(name, form, np.abs(found - wanted).max())
+        assert np.abs(found - wanted).max() < 1e-5 * max(1.0, np.abs(wanted).max()), form
