@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIGNATURE = "serving_default"
+_UNCOUNTED = "TensorFlow runs operators without a kernel for this device on the CPU, and does not say how many"
 
 
 class _TensorFlowSession(Session):
@@ -105,7 +106,9 @@ class TensorFlow(Runtime):
             loaded = tf.saved_model.load(where)
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise _unloadable(tf, name, error) from error
-        return _TensorFlowSession(tf, loaded, name, target.device)
+        session = _TensorFlowSession(tf, loaded, name, target.device)
+        session.placed = _UNCOUNTED if target.device != "cpu" else ""
+        return session
 
     def _open_signature(self, path: Path, target: Target, signature: str) -> Session:
         tf = require("tensorflow", self.extra)

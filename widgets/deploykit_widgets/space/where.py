@@ -54,7 +54,9 @@ class Where:
             Whether that changes anything.
         """
         # Compilers take minutes that only their choice is worth.
-        able = {n: r for n, r in self._runtimes.items() if r.cpu and not r.compiles and not r.missing()}
+        able = {
+            n: r for n, r in self._runtimes.items() if r.cpu and not r.compiles_after(frozenset()) and not r.missing()
+        }
         found = [(n, _CPU) for n in able if not obstacles.runtime(n)]
         if self.by_hand or not found or self._sorted(found) == self.chosen:
             return False
