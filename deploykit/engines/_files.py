@@ -61,10 +61,10 @@ def files_of(path: Path) -> list[Path]:
     return [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
 
 
-def chunks(size: int) -> Iterator[tuple[int, int]]:
-    """Offsets and lengths that cover a file; an empty file is one empty piece."""
-    for start in range(0, max(size, 1), CHUNK_BYTES):
-        yield start, min(CHUNK_BYTES, size - start)
+def chunks(size: int, most: int = CHUNK_BYTES) -> Iterator[tuple[int, int]]:
+    """Offsets and lengths, each at most ``most``, that cover a file; an empty file is one empty piece."""
+    for start in range(0, max(size, 1), most):
+        yield start, min(most, size - start)
 
 
 def read_chunk(path: Path, offset: int, length: int) -> bytes:

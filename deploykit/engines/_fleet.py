@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from deploykit._version import __version__
 from deploykit.core.digest import json_digest
@@ -21,6 +21,7 @@ from deploykit.core.errors import Cancelled, EngineError
 from deploykit.core.tools import Tool
 from deploykit.engines import _worker as remote
 from deploykit.engines._contract import OnReport
+from deploykit.engines._files import CHUNK_BYTES
 
 #: How long a question to a worker may take, seconds.
 HELLO_S = 30.0
@@ -71,7 +72,10 @@ class Fleet(ABC):
         members: All members by their addresses, lost ones included.
         failed: Why nothing can be done any more; "" while it can.
         refused: Workers that are not used, and what they have that differs.
+        chunk_bytes: Largest piece of a file in one call.
     """
+
+    chunk_bytes: ClassVar[int] = CHUNK_BYTES
 
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}

@@ -8,6 +8,7 @@ import inspect
 import json
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -49,6 +50,7 @@ class Link:
 
     Attributes:
         found: What the bootstrap has found there, see `deploykit.engines._bootstrap`.
+        heard: When a message came last, on the monotonic clock.
 
     Raises:
         Unreachable: There is no Python at the other end, or no way to it.
@@ -80,6 +82,7 @@ class Link:
             raise Unreachable(None if late else self._process.returncode, self.said) from None
         finally:
             timer.cancel()
+        self.heard = time.monotonic()
         self._wire = Wire(cast("BinaryIO", self._process.stdout), cast("BinaryIO", self._process.stdin))
         threading.Thread(target=self._listen, name="deploykit-link", daemon=True).start()
 
@@ -116,6 +119,11 @@ class Link:
         with contextlib.suppress(OSError, ValueError):
             self._wire.send({"cancel": name})
 
+    def kill(self) -> None:
+        """End the process of a connection that is stuck, in the middle of a message if need be."""
+        self._process.kill()
+        self._end()
+
     def close(self) -> None:
         """Hang up: whatever runs at the other end is ended."""
         self._end()
@@ -149,6 +157,7 @@ class Link:
             except EOFError:
                 self._end()
                 return
+            self.heard = time.monotonic()
             with self._lock:
                 future, on_report = self._calls.get(message["id"], (None, None))
                 if "report" not in message:

@@ -37,6 +37,8 @@ class OneMachine(Fleet):
         EngineError: It cannot be reached, or lacks what is needed; says what, and which command helps.
     """
 
+    chunk_bytes = 1 << 20  # on a slow line no piece must take as long as a silence
+
     def __init__(self, place: Place) -> None:
         super().__init__()
         self._place = place
@@ -156,20 +158,22 @@ class OneMachine(Fleet):
         )
 
     def _watch(self) -> None:
+        """Ping, and make the connection again when it is lost. A ping may get stuck, so that it has its own thread."""
+        pinging: threading.Thread | None = None
         pinged = time.monotonic()
         while not self._stop.wait(_LOOK_S):
-            if self._link.ended:
-                self._gone(self._link)
+            link = self._link
+            if link.ended:
+                self._gone(link)
                 self._reconnect()
-            elif time.monotonic() - pinged > _PING_S:
+            elif time.monotonic() - link.heard > _SILENCE_S:
+                with self._change:
+                    self.member.lost = f"it has not answered for {_SILENCE_S:.0f} s"
+                link.kill()
+            elif time.monotonic() - pinged > _PING_S and not (pinging and pinging.is_alive()):
                 pinged = time.monotonic()
-                try:
-                    self._link.ask("ping")[1].result(_SILENCE_S)
-                except (EOFError, TimeoutError):
-                    if not self._link.ended:
-                        with self._change:
-                            self.member.lost = f"it has not answered for {_SILENCE_S:.0f} s"
-                        self._link.close()
+                pinging = threading.Thread(target=link.ask, args=("ping",), name="deploykit-ping", daemon=True)
+                pinging.start()
 
     def _reconnect(self) -> None:
         try:

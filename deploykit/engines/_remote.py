@@ -78,7 +78,7 @@ class Freight:
     def _send(self, fleet: Fleet, member: Member, tree: Tree, root: Path) -> None:
         name = fleet.call(member, remote.begin)
         for part in tree.members:
-            for offset, length in chunks(part.size_bytes):
+            for offset, length in chunks(part.size_bytes, fleet.chunk_bytes):
                 data = read_chunk(root / part.path, offset, length)
                 fleet.call(member, remote.receive, name, part.path, offset, data)
         fleet.call(member, remote.finish, name, tree.to_json(), timeout_s=600.0)
@@ -201,7 +201,7 @@ class Dispatch:
 
         temporary = target.with_name(f"{target.name}.{unit.name[-8:]}.part")
         try:
-            for offset, length in chunks(size):
+            for offset, length in chunks(size, self._fleet.chunk_bytes):
                 data = self._fleet.call(member, remote.fetch, unit.name, name, offset, length)
                 write_chunk(temporary, offset, data)
             if file_digest(temporary) != sha256:

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -65,14 +66,19 @@ def test_a_sweep_survives_a_lost_connection_and_its_rows_are_those_of_a_local_on
     space = dk.Space([Recipe((Step("quantize_dynamic"),))], [Target("onnxruntime")])
     struck = []
 
+    def cut(idle):
+        """When the processes of the launch are there."""
+        if wait_until(lambda: len(server.sessions()) >= idle + 2):
+            server.cut()
+
     def strike(progress):
         if not struck and "round 2" in progress.doing:
-            struck.append(progress.doing)
-            server.cut()
+            struck.append(threading.Thread(target=cut, args=(len(server.sessions()),)))
+            struck[0].start()
 
     far = dk.sweep(model, data, space, store=tmp_path / "far", engine=server.engine, launches=2, progress=strike)
     near = dk.sweep(model, data, space, store=tmp_path / "near", launches=0, progress=lambda _p: None)
-    assert struck
+    struck[0].join()
     assert [r.status for r in far.rows] == ["measured"] * 2
     assert [r.artifact_digest for r in far.rows] == [r.artifact_digest for r in near.rows]
     assert [r.measurement.scores for r in far.rows] == [r.measurement.scores for r in near.rows]
@@ -81,6 +87,21 @@ def test_a_sweep_survives_a_lost_connection_and_its_rows_are_those_of_a_local_on
     assert lost
     assert f"ssh://127.0.0.1:{server.port}" in lost[0].lost_workers[0]
     assert "lost during the sweep and its work was repeated: " in far.choice_for(lost[0].key).explain()
+
+
+@pytest.mark.long
+def test_a_machine_that_is_cut_off_is_noticed_although_its_connection_stands(server, monkeypatch):
+    """Its processes are stopped, so that nothing answers and nothing is closed."""
+    for name, seconds in (("_LOOK_S", 0.1), ("_PING_S", 0.3), ("_SILENCE_S", 3.0)):
+        monkeypatch.setattr(f"deploykit.engines._machine.{name}", seconds)
+    task = Task("deploykit.testing.engines:add", {"numbers": [1, 2]}, on_target=True)
+    with start(server.engine) as running:
+        for pid in server.sessions():
+            os.kill(pid, signal.SIGSTOP)
+        found = running.submit(task).result(_LONGEST_S)
+    server.cut()
+    assert found["sum"] == 3
+    assert "has not answered for 3 s" in found["lost_workers"][0]
 
 
 def test_another_machine_in_the_middle_ends_the_work(server, tmp_path):
