@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,10 +50,17 @@ class TorchSession(Session):
         self._device = None if device == "cpu" else self._torch.device(device)
         self.inputs, self.outputs, self.delegate = inputs, outputs, device
 
+    def arrange(
+        self, feeds: Mapping[str, NDArray[Any]], carried: Mapping[str, NDArray[Any]] | None = None
+    ) -> list[NDArray[Any]]:
+        # A tensor shares the memory of an array, which must allow writing. Compiled programs read it in the order of
+        # its axes, without a look at how it lies in memory: an array that was transposed would be misread.
+        found = super().arrange(feeds, carried)
+        return [a if a.flags.writeable and a.flags.c_contiguous else a.copy() for a in found]
+
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         torch = self._torch
-        # A tensor shares the memory of an array, which must allow writing.
-        given = [torch.from_numpy(a if a.flags.writeable else a.copy()) for a in arrays]
+        given = [torch.from_numpy(a) for a in arrays]
         with torch.inference_mode():
             if self._device is not None:
                 given = [one.to(self._device) for one in given]

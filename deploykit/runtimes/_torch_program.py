@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.model import TensorSpec
 from deploykit.readers.pytorch.archive import WISH, Archive
 from deploykit.readers.pytorch.program import Program
@@ -19,6 +19,8 @@ from deploykit.runtimes._torch import TorchSession, caller, load_program, moved,
 
 #: What is written: the library in its package, or a program that asks for none; and what it takes and gives.
 _PACKAGE, _PROGRAM, _SIGNATURE = "model.pt2", "program.pt2", "signature.json"
+#: Largest difference between a library and its program, relative to the largest answer; in half precision.
+_SAME, _HALF_SAME = 1e-3, 3e-2
 #: The number of threads is that of the session that runs it, not of the process that compiles.
 _SETTINGS = {"cpp.dynamic_threads": True}
 
@@ -65,8 +67,35 @@ def compile_program(source: Path, target: Path, device: str) -> None:
                 remedy="install g++, or leave compile_graph out.",
             ) from error
         raise unable(source.name, error) from error
+    _check_same(program, target / _PACKAGE, given)
     signature = {"inputs": [s.to_json() for s in known.inputs], "outputs": [s.to_json() for s in known.outputs]}
     (target / _SIGNATURE).write_text(json.dumps(signature))
+
+
+def _check_same(program: Any, package: Path, given: Sequence[Any]) -> None:
+    """Compare a library with the program that it was built from, on random numbers.
+
+    Raises:
+        CandidateError: It computes something else.
+    """
+    torch = pytorch()
+    generator = torch.Generator().manual_seed(0)
+    fed = [
+        torch.randn(one.shape, generator=generator).to(one) if one.is_floating_point() else one for one in given
+    ]  # fmt: skip
+    halves = {torch.float16, torch.bfloat16}
+    same = _HALF_SAME if any(value.dtype in halves for value in program.state_dict.values()) else _SAME
+    with torch.inference_mode():
+        wanted = program.module(check_guards=False)(*fed)
+        found = torch._inductor.aoti_load_package(str(package))(*fed)
+    for name, value in wanted.items():
+        gap = (value.float() - found[name].float()).abs().max().item() if value.numel() else 0.0
+        limit = same * max(1.0, value.float().abs().max().item() if value.numel() else 1.0)
+        if not gap <= limit:
+            raise CandidateError(
+                f"What PyTorch has compiled computes something else: {name!r} differs by {gap:.3g}.",
+                remedy="leave compile_graph out for this model.",
+            )
 
 
 def open_compiled(folder: Path, device: str) -> TorchSession:
