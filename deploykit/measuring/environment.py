@@ -100,10 +100,15 @@ def steal_seconds() -> float:
 
 
 def _cpu_name() -> str:
-    for line in _read("/proc/cpuinfo").splitlines():
-        if line.lower().startswith(("model name", "hardware")):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine() or sys.platform
+    """The CPU's name; a board's own name where it has one, since boards of different speed name the same chip."""
+    if board := _read("/proc/device-tree/model").strip("\0"):
+        return board
+    said = {k.strip().lower(): v.strip() for k, _, v in (x.partition(":") for x in _read("/proc/cpuinfo").splitlines())}
+    if name := said.get("model name") or said.get("hardware"):
+        return name
+    fallback = platform.processor() or platform.machine() or sys.platform
+    part = [said[key] for key in ("cpu implementer", "cpu part") if said.get(key)]  # of Arm servers
+    return " ".join([fallback, *part])
 
 
 def _read(path: str) -> str:

@@ -28,6 +28,7 @@ from deploykit.testing.sshd import SshServer
 pytestmark = [pytest.mark.alone, pytest.mark.sshd]
 
 _LONGEST_S = 120.0
+_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs taskset and unshare, which Linux has")
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,7 @@ def test_a_machine_that_is_cut_off_is_noticed_although_its_connection_stands(ser
     assert "has not answered for 3 s" in found["lost_workers"][0]
 
 
+@_LINUX
 def test_another_machine_in_the_middle_ends_the_work(server, tmp_path):
     """After the connection was lost, the worker may use one core only, as on another board."""
     cores = sorted(os.sched_getaffinity(0))
@@ -136,6 +138,7 @@ def test_nothing_is_left_there_when_the_driver_is_done(server):
     assert wait_until(lambda: not server.sessions())
 
 
+@_LINUX
 def test_a_full_disk_there_is_named(server, tmp_path):
     """The worker's folder is on a small file system of its own."""
     shelf = tmp_path / "shelf"
