@@ -271,6 +271,11 @@ def test_several_inputs_come_in_order_or_by_name(made, tmp_path):
         assert all(s.shape[0] is None for s in (*model.inputs, *model.outputs))
 
 
+def test_answers_of_a_class_of_their_own_become_a_dict(made, tmp_path):
+    (model,) = map(Model.from_json, made("live", kind="named", cache=tmp_path / "cache")["models"])
+    assert [str(s) for s in model.outputs] == ["logits: float32 (?, 4)", "hidden: float32 (?, 4)"]
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "words"),
     [

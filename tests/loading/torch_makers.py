@@ -1,6 +1,7 @@
 """Tasks that make files of PyTorch, or load its live modules, in a child process."""
 
 import os
+from collections import OrderedDict
 from pathlib import Path
 
 import deploykit as dk
@@ -66,7 +67,15 @@ def live(arguments, report):
         def forward(self, x):
             return x * 2 if float(x.sum()) > 0 else x
 
+    class Answers(OrderedDict):
+        """As Transformers give them."""
+
+    class Named(torch.nn.Module):
+        def forward(self, x):
+            return Answers(logits=x * 2, hidden=x + 1)
+
     given = {
+        "named": lambda: [dk.load(Named(), example=left)],
         "image": lambda: [dk.load(module, example=e) for e in (image, torch.from_numpy(image + 1))],
         "two": lambda: [
             dk.load(torch_two_inputs(), example=e) for e in ((left, right), {"left": left, "right": right})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,11 @@ def _exported(torch: Any, module: Any, name: str, arguments: tuple[Any, ...], ke
     arguments = tuple(value.to(place) for value in arguments)
     keywords = {key: value.to(place) for key, value in keywords.items()}
     module.eval()
+    plain = module.register_forward_hook(_plain)
     try:
         program = _traced(torch, module, name, arguments, keywords)
     finally:
+        plain.remove()
         for part, training in modes:
             part.training = training
     if place.type != "cpu":
@@ -79,6 +82,12 @@ def _exported(torch: Any, module: Any, name: str, arguments: tuple[Any, ...], ke
 
         program = move_to_device_pass(program, "cpu")
     return program
+
+
+def _plain(module: Any, given: Any, found: Any) -> Any:
+    """A plain dict for one of a class of its own, as the models of Transformers give: files hold no classes."""
+    del module, given
+    return dict(found) if isinstance(found, Mapping) and type(found) not in (dict, OrderedDict) else None
 
 
 def _traced(torch: Any, module: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
