@@ -252,8 +252,10 @@ def launch(
     return of("compute"), of("whole"), readings
 
 
-def measure(model: str, device: str, batch: int, options: argparse.Namespace, clocks: Clocks) -> dict[str, Any]:
-    """One model at one batch size."""
+def measure(
+    model: str, device: str, batch: int, options: argparse.Namespace, clocks: Clocks, end: float
+) -> dict[str, Any]:
+    """One model at one batch size; after ``end``, no launch begins but the first two."""
     given = examples(model, batch)
     with torch.inference_mode():
         expected = made(model)(torch.from_numpy(given)).numpy()
@@ -265,7 +267,6 @@ def measure(model: str, device: str, batch: int, options: argparse.Namespace, cl
         ways |= {v.name: v for v in tried[1:] if not v.problem}
         if tried[0].problem:
             raise SystemExit(f"{tried[0].name} cannot be the baseline: {tried[0].problem}")
-        end = time.perf_counter() + options.seconds
         launches: list[tuple[Launch, Launch]] = []
         readings: list[dict[str, Any]] = []
         while len(launches) < options.launches and (len(launches) < 2 or time.perf_counter() < end):
@@ -329,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--variants", nargs="*", default=[], help="for example 'torch float32' (default: all)")
     parser.add_argument("--launches", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=55.0, help="most time for launches of a model and batch size")
+    parser.add_argument("--seconds", type=float, default=240.0, help="after this time no launch begins, see measure")
     parser.add_argument("--out", type=Path, help="the results file (default: results/ beside this script)")
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -339,9 +340,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     clocks = Clocks(options.device)
     versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "python": platform.python_version()}
+    wanted = [(model, batch) for model in options.models for batch in options.batches]
+    began, share = time.perf_counter(), options.seconds / len(wanted)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what frameworks say of themselves
-        parts = [measure(m, options.device, b, options, clocks) for m in options.models for b in options.batches]
+        parts = [
+            measure(model, options.device, batch, options, clocks, began + share * (place + 1))
+            for place, (model, batch) in enumerate(wanted)
+        ]
     result = {
         "card": clocks.card, "device": options.device, "driver": clocks.driver,
         "date": str(datetime.date.today()), "versions": ", ".join(f"{k} {v}" for k, v in versions.items() if v),

@@ -10,9 +10,11 @@ import pytest
 from onnxruntime.tools.reduced_build_config_parser import parse_config
 
 from deploykit.artifacts.arrays import load_arrays
+from deploykit.core import extras
 from deploykit.core.errors import ExportError
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
+from deploykit.exporters._contract import EXPORTERS
 from deploykit.exporters._edge.cpp import CPP
 from deploykit.exporters._edge.flavor import filled
 from deploykit.exporters._edge.javascript import JAVASCRIPT
@@ -204,3 +206,9 @@ def test_text_is_refused_by_name(tmp_path):
         export(exportable("text_onnx", tmp_path), tmp_path / "out", layout="edge")
     assert "folder" in caught.value.remedy
     assert not (tmp_path / "out").exists()
+
+
+def test_programs_of_pytorch_take_executorch():
+    """tests/proof/test_runtimes.py lowers one and runs it."""
+    why = EXPORTERS.get("edge").refuses("pytorch")
+    assert ("pip install 'deploykit[executorch]'" in why) is not extras.installed("executorch")

@@ -184,8 +184,8 @@ def test_a_missing_package_is_said_and_cannot_be_chosen(drive, model, data, monk
     )
     with pytest.raises(SettingError, match="no tool"):
         driver.do("set_technique", name="quantize_static", on=True)
-    device = driver.shown["devices"][0]
-    assert (device["runtime"], device["on"], device["missing"]) == ("litert", False, "ai-edge-litert is not here")
+    device = next(d for d in driver.shown["devices"] if d["runtime"] == "litert")
+    assert (device["on"], device["missing"]) == (False, "ai-edge-litert is not here")
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
