@@ -8,13 +8,14 @@ from deploykit.converters._contract import CONVERTERS
 from deploykit.core.contract import Declared
 from deploykit.core.model import Model
 from deploykit.data.dataset import Dataset
+from deploykit.loading._contract import FORMATS
 from deploykit.transforms._contract import TRANSFORMS
 
 
 def checked(model: Model, data: Any, declared: Declared) -> Dataset:
     """The data with inputs and labels as the model needs them, and the contract that says what they mean.
 
-    No technique trains models of some formats: there the training examples beyond calibration are evaluated.
+    Nothing trains models of some formats, nor quantized ones: training examples beyond calibration are evaluated there.
 
     Args:
         model: From ``dk.load``.
@@ -25,7 +26,7 @@ def checked(model: Model, data: Any, declared: Declared) -> Dataset:
         DatasetError: The data do not fit, or could be meant in two ways.
     """
     found = Dataset.of(data)
-    if not trainable(model.format):
+    if not trainable(model.format) or FORMATS.get(model.format).quantized(model):
         found = found.without_training()
     return found.check(model, declared)
 

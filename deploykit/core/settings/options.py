@@ -77,8 +77,9 @@ class ScoringOptions(TypedDict, total=False):
     ]  # fmt: skip
     engine: Annotated[
         Any,
-        option("text", "local", "Where tasks run.", label="Engine", metavar="NAME[://ADDRESS]",
-                adapters=("deploykit.engines", "engine"), address=True,
+        option("text", "local", "Where tasks run.", label="Machine", metavar="NAME[://ADDRESS]",
+                adapters=("deploykit.engines", "engine"), address=True, panel=True,
+                hint="local is this one; ssh://user@host is another one in your network.",
                 more='``"local"``, ``"ssh://user@host"``, ``"adb://SERIAL"``, ``"dask://scheduler:8786"``, '
                 "or a connected ``distributed.Client``."),
     ]  # fmt: skip

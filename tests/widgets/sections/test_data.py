@@ -293,13 +293,13 @@ def test_a_remedy_that_is_not_there_changes_nothing(section, ask, commands, mist
 
 
 def test_examples_are_counted_as_the_sweep_splits_them(section, commands, zoo):
-    """Nothing trains a TFLite model: its training examples beyond calibration compare candidates."""
+    """Nothing trains an int8 TFLite model: its training examples beyond calibration compare candidates."""
     rng = np.random.default_rng(0)
     data = dk.Dataset.from_arrays(rng.random((1000, 8, 8, 1), np.float32), rng.integers(0, 3, 1000))
     use(commands, data)
     sizes = {name: len(split) for name, split in data.splits.items()}
     assert {s["name"]: s["count"] for s in section.value()["facts"]["splits"]} == sizes
-    plan = dk.plan(dk.load(zoo("cnn_tflite")), data, "quick")
+    plan = dk.plan(dk.load(zoo("cnn_int8_tflite")), data, "quick")
     use(commands, data, plan=plan)
     shown = {s["name"]: s["count"] for s in section.value()["facts"]["splits"]}
     assert shown["train"] == data.calibration_size < sizes["train"]

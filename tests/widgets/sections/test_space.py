@@ -343,9 +343,9 @@ def test_the_controls_are_those_of_the_declared_options(drive, model, data):
     driver = drive(model, data)
     shown = driver.shown["options"]
     controls = {c["name"]: c for c in shown["controls"]}
-    assert set(controls) == {"metric", "launches", "adaptive", "max_drop", "attacks", "search", "sensitivity"}
+    assert set(controls) == {"metric", "engine", "launches", "adaptive", "max_drop", "attacks", "search", "sensitivity"}
     assert {n: c["kind"] for n, c in controls.items() if c["kind"] != "switch"} == {
-        "metric": "choice", "launches": "number", "attacks": "number", "search": "choice",
+        "metric": "choice", "engine": "text", "launches": "number", "attacks": "number", "search": "choice",
     }  # fmt: skip
     assert (controls["launches"]["value"], controls["launches"]["whole"]) == (2, True)
     assert controls["max_drop"]["value"] is False
@@ -375,7 +375,7 @@ def test_options_make_arguments_only_when_they_differ():
 @pytest.mark.parametrize(
     ("name", "value"),
     [("max_drop", 0.1), ("search", "best"), ("budget", "soon"), ("budget", "1.5 candidates"), ("adaptive", "yes"),
-     ("nothing", 1), ("launches", 1), ("launches", 0), ("launches", "many"), ("engine", "local")],
+     ("nothing", 1), ("launches", 1), ("launches", 0), ("launches", "many"), ("engine", "pigeon://board")],
 )  # fmt: skip
 def test_a_wrong_option_is_refused(name, value):
     with pytest.raises(SettingError):

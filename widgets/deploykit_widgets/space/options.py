@@ -107,6 +107,6 @@ def _kind(option: Option) -> str:
         return "switch"
     if option.units:
         return "amount"
-    if option.known:
+    if option.known and not option.address:
         return "choice"
     return "text" if option.kind == "text" else "number"

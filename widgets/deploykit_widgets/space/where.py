@@ -108,7 +108,7 @@ class Where:
                     "missing": reason,
                     "impossible": impossible,
                 })  # fmt: skip
-        return found
+        return sorted(found, key=lambda device: bool(device["missing"]))  # what is not here comes last
 
     def _targets(self, base: Space) -> list[Target]:
         here = [t for t in base.targets if t.runtime in self._runtimes and not self._runtimes[t.runtime].missing()]
