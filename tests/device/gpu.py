@@ -8,7 +8,7 @@ It takes PyTorch, NumPy, SciPy and this repository, no network, and under five m
 PyTorch runs in float32 (TF32 off), bfloat16, float16 and compiled; ONNX Runtime with its providers for CUDA and
 TensorRT where they are installed. What is left out is named with the reason. Each launch makes all sessions again and
 runs rounds of blocks in random order, with the baseline (float32) and a clone of it in every round; speed-ups come with
-a t-interval over launches and are claimed only beyond the clone's noise. Every inference ends with a synchronisation
+a t-interval over launches and are claimed only beyond the clone's noise. Every inference ends with a synchronization
 before the clock is read. Two times are taken: of the computation alone, with inputs on the device, and of the whole,
 with the transfers; these are also timed apart. Clocks, temperature, power and the reasons of throttling are read around
 every round. Answers are compared with float32 on the CPU; a variant whose answers are wrong has no speed-up.
@@ -185,7 +185,7 @@ def check(variant: Variant, model: str, device: str, given: np.ndarray, expected
 
 
 def timed(call: Callable[[], object], runs: int) -> list[int]:
-    """Nanoseconds of single calls, each of which ends with a synchronisation."""
+    """Nanoseconds of single calls, each of which ends with a synchronization."""
     found = []
     for _ in range(runs):
         began = time.perf_counter_ns()
