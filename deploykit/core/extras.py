@@ -73,6 +73,7 @@ EXTRAS = {
     "gpu": ("pynvml",),
     "fpga": ("hls4ml",),
     "audio": ("soundfile",),
+    "sklearn": ("onnxmltools", "skl2onnx"),
 }  # fmt: skip
 
 #: Modules that ``import openvino`` and ``import nncf`` pull in: they report to a server over the network.

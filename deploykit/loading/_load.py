@@ -55,11 +55,11 @@ def load(
     kernel. The format is recognized by content, never by the file name.
 
     Args:
-        model: Path of a ``.keras``, ``.h5``, ``.onnx``, ``.tflite``, ``.pt2``, TorchScript ``.pt`` or frozen ``.pb``
-            file, of a SavedModel folder, or of a Hugging Face folder with an ONNX file; or an object of this process,
-            which is saved into a cache folder: a ``keras.Model``, an ``onnx.ModelProto``, a ``tf.Module`` with a
-            signature, a ``torch.nn.Module`` (with ``example``), or the bytes of a TFLite file. A `Model` is returned
-            unchanged.
+        model: Path of a ``.keras``, ``.h5``, ``.onnx``, ``.tflite``, ``.pt2``, TorchScript ``.pt``, frozen ``.pb``,
+            ``.prototxt`` or ``.pmml`` file, of a SavedModel folder, or of a Hugging Face folder with an ONNX file; or
+            an object of this process, which is saved into a cache folder: a ``keras.Model``, an ``onnx.ModelProto``, a
+            ``tf.Module`` with a signature, a ``torch.nn.Module`` (with ``example``), a fitted estimator of
+            scikit-learn, XGBoost or LightGBM, or the bytes of a TFLite file. A `Model` is returned unchanged.
         imports: Names of modules that define the model's custom layers; child processes also import them.
         trusted: Allow code inside the file to run (Lambda layers, operators that touch files). Only for your own files.
         inputs: Names of the tensors that are inputs, in order, for files that do not say so (frozen graphs); what is
@@ -69,7 +69,8 @@ def load(
         timeout: Seconds after which reading is stopped; None: 60, or 300 if a framework must load the whole model.
         memory: Gigabytes the child process may use; None or 0: 6.4, or 8.6 if a framework must load the model.
         example: What a ``torch.nn.Module`` takes, with the batch first: an array, a tuple of them, or a dict of them by
-            name. The module is exported with it; the batch stays free, other sizes become those of the example.
+            name. The module is exported with it; the batch stays free, other sizes become those of the example. The
+            answers of an estimator are compared on it with those of its conversion.
 
     Raises:
         Cancelled: ``cancel`` was set.

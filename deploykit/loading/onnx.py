@@ -14,6 +14,7 @@ from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.loading._contract import Format, Parts, Saved, Summary, Weight
 from deploykit.loading._live import classes, keep
 from deploykit.loading._nodes import GraphNode, Values
+from deploykit.loading._onnx.estimators import convert, is_estimator
 from deploykit.loading._onnx.graph import check_graph
 from deploykit.loading._onnx.kinds import KINDS, seen
 from deploykit.loading._onnx.packed import PACKED, shape_of
@@ -59,7 +60,7 @@ class Onnx(Format):
     requires = ("onnx",)
     suffixes = (".onnx",)
     kinds = KINDS
-    live = "an onnx.ModelProto (of a PyTorch model: torch.onnx.export)"
+    live = "an onnx.ModelProto, a fitted estimator of scikit-learn, XGBoost or LightGBM"
 
     def matches(self, path: Path, head: bytes) -> bool:
         """The fields of a ModelProto: an IR version, then a graph or operator sets."""
@@ -79,11 +80,19 @@ class Onnx(Format):
         return 0 < version < 1 << 16 and bool(found & {_GRAPH, _OPSETS}) and found <= set(_FIELDS)
 
     def takes(self, thing: object) -> bool:
-        """A parsed model; it is known by its class."""
-        return ("onnx", "ModelProto") in classes(thing)
+        """A parsed model or an estimator; it is known by its class."""
+        return ("onnx", "ModelProto") in classes(thing) or is_estimator(thing)
+
+    def save_with(self, thing: Any, example: Any) -> Saved:
+        """Convert an estimator, and compare its answers on rows of an example."""
+        if not is_estimator(thing):
+            return super().save_with(thing, example)
+        return dataclasses.replace(self.save(convert(thing, example)), name=type(thing).__name__)
 
     def save(self, thing: Any) -> Saved:
-        """Write it as a file, in one order of its fields."""
+        """Write it as a file, in one order of its fields; an estimator is converted."""
+        if is_estimator(thing):
+            return self.save_with(thing, None)
         name = thing.graph.name or "model"
         if any(tensor.data_location == tensor.EXTERNAL for tensor in thing.graph.initializer):
             raise UnsupportedModelError(

@@ -230,6 +230,11 @@ def _check_zip_kind(path: Path, members: list[ZipInfo]) -> None:
         raise _refused(path, "a NumPy .npz archive of arrays", "pass it as data (Dataset.from_npz), not as a model.")
 
 
+#: What to do with a pickle: the object itself can be passed, by who trusts the file.
+_PASS_OBJECT = (
+    "export it as .keras, .onnx or .tflite; or, if you trust its source, open it yourself and pass the object (a "
+    "fitted estimator of scikit-learn, XGBoost or LightGBM): estimator = joblib.load(path); model = dk.load(estimator)."
+)
 #: Beginnings that tell a file, what it is, and the remedy.
 _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "a NumPy array", "pass it as data, not as a model."),
@@ -258,7 +263,7 @@ def _check_kind(path: Path, head: bytes) -> None:
         raise _refused(
             path,
             f"{kind}, which deploykit never unpickles, because that runs code",
-            "export it as .keras, .onnx or .tflite.",
+            _PASS_OBJECT,
         )
 
 
