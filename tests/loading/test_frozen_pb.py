@@ -183,3 +183,17 @@ def test_values_that_are_no_numbers_are_flagged(tmp_path):
     values = np.array([[1, np.nan], [0, 1]], np.float32).tobytes()
     path.write_bytes(PLACEHOLDER + constant(b"c", (2, 2), values) + node(b"y", b"MatMul", b"x", b"c", T=field(6, 1)))
     assert "the constant 'c' holds NaN: outputs will be wrong; export the model again." in load(path).warnings
+
+
+def test_the_shape_of_a_classifier_needs_no_tensorflow(tmp_path):
+    """A product with weights, and steps that keep its shape; TensorFlow infers the shapes of other graphs."""
+    path = tmp_path / "net.pb"
+    sizes = field(2, field(1, 2**64 - 1)) + field(2, field(1, 4))
+    given = node(b"x", b"Placeholder", dtype=field(6, 1), shape=field(7, sizes))
+    weights = constant(b"w", (3, 4), np.ones((3, 4), np.float32).tobytes())
+    product = node(b"p", b"MatMul", b"x", b"w", T=field(6, 1), transpose_b=field(5, 1))
+    path.write_bytes(given + weights + product + node(b"y", b"Softmax", b"p", T=field(6, 1)))
+    found = FORMATS.get("frozen_pb").read(path, trusted=False, imports=())
+    assert [str(spec) for spec in found.outputs] == ["y: float32 (?, 3)"]
+    path.write_bytes(given + node(b"y", b"Mean", b"x", b"x", T=field(6, 1)))
+    assert FORMATS.get("frozen_pb").read(path, trusted=False, imports=()).outputs == ()

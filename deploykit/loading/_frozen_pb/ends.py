@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import TensorSpec
@@ -22,6 +23,11 @@ _COMPARISONS = frozenset(
 )  # fmt: skip
 #: They hand on what they are given.
 _CARRIERS = frozenset({"Identity", "Reshape", "Squeeze", "StopGradient", "EnsureShape"})
+#: They give the shape of their first input.
+_KEEPING = frozenset(
+    {"Identity", "BiasAdd", "Softmax", "LogSoftmax", "Sigmoid", "Tanh", "Relu", "Relu6", "StopGradient"}
+)
+_NOTHING = memoryview(b"")
 _VARIABLES = frozenset(
     {"VarHandleOp", "VariableV2", "Variable", "HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2"}
 )
@@ -60,7 +66,10 @@ def signature_of(meta: MetaGraph, shown: str) -> tuple[Signature, bool]:
             remedy="save a SavedModel, or freeze the graph together with its checkpoint.",
         )
     taken = [node for node in inputs if node.name in needed]
-    return Signature(tuple(map(_info, taken)), tuple(map(_info, outputs))), guessed
+    free = all((_shape(node) or (0,))[0] is None for node in taken)
+    shapes = {node.name: _shape(node) or (_rows(meta, node) if free else None) for node in outputs}
+    given = tuple(replace(_info(node), shape=shapes[node.name]) for node in outputs)
+    return Signature(tuple(map(_info, taken)), given), guessed
 
 
 def specs(meta: MetaGraph, tensors: Iterable[TensorInfo]) -> tuple[TensorSpec, ...]:
@@ -162,6 +171,27 @@ def _shape(node: Node) -> Shape | None:
         for shape in message(shapes)[7][:1]:
             return read_shape(shape)
     return node.shape() if node.op in PLACEHOLDERS else None
+
+
+def _rows(meta: MetaGraph, node: Node) -> Shape | None:
+    """Shape of what a product with a matrix of weights gives, where only steps that keep it follow; None otherwise.
+
+    It is called for graphs whose inputs leave the number of examples free.
+    """
+    for _ in meta.nodes:
+        if node.op not in _KEEPING or not node.inputs:
+            break
+        node = meta.nodes[base(node.inputs[0])]
+    if node.op != "MatMul" or len(node.inputs) < 2:
+        return None
+    weights = meta.nodes[base(node.inputs[1])]
+    while weights.op == "Identity" and weights.inputs:
+        weights = meta.nodes[base(weights.inputs[0])]
+    shape = weights.constant_shape() if weights.op == "Const" else None
+    if shape is None or len(shape) != 2:
+        return None
+    across = any(number == 5 and value for number, _, value in fields(node.attributes.get("transpose_b", _NOTHING)))
+    return (None, shape[0 if across else 1])
 
 
 def _operator(meta: MetaGraph, name: str) -> str:
