@@ -56,7 +56,7 @@ class TorchSession(Session):
         # A tensor shares the memory of an array, which must allow writing. Compiled programs read it in the order of
         # its axes, without a look at how it lies in memory: an array that was transposed would be misread.
         found = super().arrange(feeds, carried)
-        return [a if a.flags.writeable and a.flags.c_contiguous else a.copy() for a in found]
+        return [a if a.flags.writeable and _in_order(a) else a.copy() for a in found]
 
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         torch = self._torch
@@ -65,6 +65,19 @@ class TorchSession(Session):
             if self._device is not None:
                 given = [one.to(self._device) for one in given]
             return [_array(torch, one) for one in self._call(given)]
+
+
+def _in_order(array: NDArray[Any]) -> bool:
+    """Whether strides are those of a new array, also along axes of one value: NumPy and PyTorch do not mind those.
+
+    Convolutions take such strides for the order of channels, and lay answers out as compiled code does not expect.
+    """
+    step = array.itemsize
+    for size, stride in zip(reversed(array.shape), reversed(array.strides), strict=True):
+        if stride != step:
+            return False
+        step *= max(size, 1)
+    return True
 
 
 def _array(torch: Any, value: Any) -> NDArray[Any]:
