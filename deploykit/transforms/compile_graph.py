@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from deploykit.core.problem import Effect
+from deploykit.core.model import Layer
+from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.transforms import _programs
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import Family, Transform, TransformJob, Variant
 
@@ -20,6 +22,10 @@ class _PyTorch(Variant):
     produces = "pytorch"
     seeded = False
     keeps_layers = True
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """TorchScript."""
+        yield from _programs.unsuited(layers)
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """The runtime compiles it."""

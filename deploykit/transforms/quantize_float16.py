@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter
-from deploykit.core.problem import Effect, Facts
+from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.transforms import _programs
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition, Without
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob, Variant
 
@@ -95,6 +97,10 @@ class _PyTorch(_Half):
     accepts = frozenset({"pytorch"})
     produces = "pytorch"
     uses = ("type",)
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """TorchScript."""
+        yield from _programs.unsuited(layers)
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Weights and arithmetic in half precision."""

@@ -316,6 +316,15 @@ def test_a_sweep_takes_pytorch_as_its_baseline(zoo, tmp_path):
     assert 0 < np.abs(found - wanted).max() < 0.02, "three digits"
 
 
+def test_torchscript_is_left_as_it_is(zoo):
+    recipes = [dk.Recipe((dk.Step(name),)) for name in ("quantize_float16", "compile_graph")]
+    data = (np.zeros((60, 1, 8, 8), np.float32), np.arange(60) % 3)
+    plan = dk.plan(dk.load(zoo("script_pytorch")), data, dk.Space(recipes, [dk.Target("torch")]))
+    assert [c.label for c in plan.candidates] == ["original"]
+    assert all("TorchScript can only be run and converted" in left.reason for left in plan.left_out)
+    assert len(plan.left_out) == 2
+
+
 def test_only_models_of_pytorch_are_tried_on_it(zoo):
     def targets(kind, example):
         data = (np.zeros((60, *example), np.float32), np.arange(60) % 3)
