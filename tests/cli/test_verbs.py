@@ -17,6 +17,8 @@ import deploykit
 from deploykit.cli._shared.show import columns, printable
 from deploykit.core.model import Model
 from deploykit.core.security.tokens import Tokens
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.runtimes._onnx_providers import PROVIDERS
 
 
 @pytest.fixture(scope="module")
@@ -406,6 +408,20 @@ def test_doctor(cli):
     assert status == 0
     assert {r["name"] for r in found["runtimes"]} >= {"litert", "onnxruntime", "tensorflow"}
     assert found["version"] == deploykit.__version__
+
+
+def test_devices_are_listed_with_state_and_remedy(cli):
+    """After the test above, whose processes of all runtimes still live."""
+    status, out, _ = cli("devices", "--json")
+    rows = json.loads(out)["rows"]
+    by_place = {(row["runtime"], row["device"]): row for row in rows}
+    assert status == 0
+    assert {row["runtime"] for row in rows} == set(RUNTIMES.names())
+    assert {row["state"] for row in rows} <= {"ready", "not installed", "no such hardware", "detected only"}
+    assert all(row["detail"] for row in rows)
+    assert by_place["onnxruntime", "cpu"]["state"] == by_place["openvino", "auto"]["state"] == "ready"
+    assert {device for runtime, device in by_place if runtime == "onnxruntime"} == set(PROVIDERS)
+    assert by_place["onnxruntime", "coreml"]["remedy"] or by_place["onnxruntime", "coreml"]["state"] == "ready"
 
 
 # -- Ctrl-C ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """Devices: what is ready and what is not is said, nothing falls back in silence, and no front mixes two of them."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -22,27 +20,6 @@ def model(tmp_path):
 def data():
     rng = np.random.default_rng(0)
     return dk.Dataset.from_arrays(rng.random((60, 1, 8, 8)).astype(np.float32), rng.integers(0, 3, 60))
-
-
-def test_every_runtime_lists_its_devices_with_state_and_remedy():
-    found = dk.devices()
-    by_place = {(r.runtime, r.device): r for r in found.rows}
-    assert {r.runtime for r in found.rows} == set(RUNTIMES.names())
-    for row in found.rows:
-        assert row.state in {"ready", "not installed", "no such hardware", "detected only"}
-        assert row.detail
-    assert by_place["onnxruntime", "cpu"].state == by_place["openvino", "auto"].state == "ready"
-    assert {name for runtime, name in by_place if runtime == "onnxruntime"} == set(_onnx_providers.PROVIDERS)
-    assert by_place["onnxruntime", "coreml"].remedy or by_place["onnxruntime", "coreml"].state == "ready"
-    assert str(found).splitlines()[0].split() == ["runtime", "device", "state"]
-
-
-def test_the_command_line_lists_them(capsys):
-    from deploykit.cli.main import main
-
-    assert main(["devices", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
-    assert {"runtime", "device", "state", "detail", "remedy"} == set(rows[0])
 
 
 def test_an_absent_device_is_refused_before_any_work(model, data, tmp_path):
