@@ -49,7 +49,7 @@ def convert(thing: Any, example: Any) -> Any:
     x = np.random.default_rng(0).normal(size=(_EXAMPLES, count)) if example is None else np.asarray(example)
     if x.ndim != 2 or x.shape[1] != count or x.dtype.kind not in "fiub":
         raise SettingError(
-            f"example must be numbers of shape (batch, {count}), got {x.dtype} of shape {x.shape}.",
+            f"The example must be numbers of shape (batch, {count}), got {x.dtype} of shape {x.shape}.",
             remedy="pass rows of the features that the estimator was fitted on.",
         )
     x = x.astype(np.float32)

@@ -60,7 +60,10 @@ class Inputs(LongWork):
         if self._sweeps("model"):
             return
         if not path:
-            said = "Give the path of a model file: .keras .h5 .onnx .tflite, or a SavedModel folder."
+            said = (
+                "Give the path of a model file: .keras .h5 .onnx .tflite .pt2 .pb .prototxt .pmml, or a SavedModel "
+                "folder."
+            )
             self.state.problem("model", said, until=("model",))
             return
         cancel = threading.Event()
