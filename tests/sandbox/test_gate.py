@@ -163,7 +163,7 @@ def test_other_known_files(tmp_path):
 
 def test_zip_archives_of_other_tools(tmp_path):
     torch = archive(tmp_path / "m.keras", [("net/data.pkl", b"x"), ("net/version", b"3")])
-    refused(torch, "a PyTorch checkpoint", "torch.onnx.export")
+    refused(torch, "a PyTorch checkpoint", "torch.export.save")
     arrays = io.BytesIO()
     np.savez(arrays, x=np.zeros(3))
     refused(write(tmp_path / "m.onnx", arrays.getvalue()), "a NumPy .npz archive", "Dataset.from_npz")
