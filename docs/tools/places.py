@@ -10,6 +10,11 @@ from typing import Any
 from deploykit.core.registry import registry
 from deploykit.loading._contract import FORMATS
 
+#: What another test than that of the table shows: format, runtime, device → what was done, and where.
+ELSEWHERE = {
+    ("pytorch", "executorch", "cpu"): ("proved", "tests/proof/test_runtimes.py"),
+    ("onnx", "tensorrt", "cuda"): ("built", "tests/runtimes/test_engines.py"),
+}
 RESULT = Path(__file__).parents[2] / "tests" / "proof" / "places.json"
 
 
@@ -19,6 +24,8 @@ def page() -> str:
 
 
 def _lines(found: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for (given, runtime, device), (state, _) in ELSEWHERE.items():
+        found["formats"].setdefault(given, {}).setdefault(runtime, {})[device] = state
     known = registry("deploykit.runtimes", "runtime")
     runtimes = [name for name in known.names() if name in found["devices"]]
     yield "| from | " + " | ".join(known.get(name).label for name in runtimes) + " |"
