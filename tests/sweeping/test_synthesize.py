@@ -172,8 +172,8 @@ def test_what_cannot_be_made_is_refused(folder, keras_file, tmp_path):
     tokens = dk.load(graph(tmp_path, nodes, inputs, outputs, zero=np.array(0)))
     with pytest.raises(UnsupportedModelError, match=r"Input 'tokens' takes int64; only float32"):
         dk.synthesize(tokens, Dataset.from_arrays(np.ones((40, 4), np.int64)), progress=quiet)
-    lite = dk.load(models.build("cnn_tflite", folder))
-    with pytest.raises(UnsupportedModelError, match=r"TFLite.*gradients.*Keras or ONNX file"):
+    lite = dk.load(models.build("cnn_int8_tflite", folder))
+    with pytest.raises(UnsupportedModelError, match=r"Input 'image' takes int8; only float32"):
         dk.synthesize(lite, evaluation((8, 8, 1)), progress=quiet)
     model = dk.load(keras_file)
     with pytest.raises(SettingError, match=r"between=.*smaller one first"):
