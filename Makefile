@@ -21,7 +21,7 @@ $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadsco
 	$(BIN)/python -m pytest -m "($(ALONE))$(1)" && exit $$status
 endef
 
-.PHONY: help demo lab docs test test-quick proof lint bench bench-serve-long bench-sweep bench-watch readme-tables clean
+.PHONY: help demo lab docs test test-quick test-widgets proof lint lint-python lint-widgets bench bench-serve-long bench-sweep bench-watch readme-tables clean
 
 help:
 	@echo "make demo           run the whole workflow on a small model: sweep, choose, export, serve (a few minutes)"
@@ -60,16 +60,25 @@ lab: $(EXTENSION)
 docs: $(EXTENSION)
 	$(BIN)/python -m docs.tools.site
 
+# Python and TypeScript are checked side by side: neither uses more than one core most of the time.
 lint: $(EXTENSION)
+	$(MAKE) --no-print-directory -j2 lint-python lint-widgets
+
+lint-python: $(EXTENSION)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-widgets: $(EXTENSION)
 	$(BIN)/python widgets/hatch_build.py check
 
-# The notebooks' tests execute them; what they leave in docs/tutorials is what the site's tests build it from.
-test: lint
+test-widgets: lint-widgets
 	$(BIN)/python widgets/hatch_build.py test
+
+# The notebooks' tests execute them; what they leave in docs/tutorials is what the site's tests build it from.
+test: $(EXTENSION)
+	$(MAKE) --no-print-directory -j2 lint-python test-widgets
 	$(call pytest)
 
 # On another interpreter than the one all tests run on: what differs between Pythons shows here.

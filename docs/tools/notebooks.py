@@ -46,7 +46,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "11_watch_and_update": {"launches": 2, "max_drop": 0.05, "max_differing": 0.08},
     "12_from_training_to_update": {"launches": 2, "max_drop": 0.05, "epochs": 2, "distill_epochs": 1},
     "13_every_task": {"launches": 2, "max_drop": 0.05, "others": "embedding"},
-    "14_every_format": {"launches": 2, "max_drop": 0.05, "runtimes": "torch, onnxruntime", "epochs": 2},
+    "14_every_format": {
+        "launches": 2,
+        "max_drop": 0.05,
+        "runtimes": "torch, onnxruntime",
+        "files": "pt2, pt, onnx",
+        "epochs": 2,
+    },
 }
 #: Both ways from Keras, and pruning with one short epoch.
 _PRUNE = {"technique": "prune_magnitude", "parameters": {"sparsity": 0.5, "epochs": 1, "train_examples": 1000}}
