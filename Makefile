@@ -14,11 +14,11 @@ EXTENSION_SOURCES := $(wildcard widgets/*.json widgets/*.py widgets/*.lock $(for
 # Tests run on all cores, at most four at a time (a gigabyte each), and those of a file in one process, which takes files
 # in the order tests/conftest.py gives them. A second run has one process, for the tests that nothing may disturb. Ctrl-C
 # (status 2) ends both.
-ALONE := alone or notebook
+ALONE := alone
 define pytest
-$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not ($(ALONE))$(1)"; status=$$?; \
+$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not $(ALONE)$(1)"; status=$$?; \
 	[ $$status -ne 2 ] || exit 2; \
-	$(BIN)/python -m pytest -m "($(ALONE))$(1)" && exit $$status
+	$(BIN)/python -m pytest -m "$(ALONE)$(1)" && exit $$status
 endef
 
 .PHONY: help demo lab docs test test-quick test-widgets proof lint lint-python lint-widgets bench bench-serve-long bench-sweep bench-watch readme-tables clean

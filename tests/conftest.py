@@ -60,14 +60,15 @@ def pytest_itemcollected(item):
 def pytest_collection_modifyitems(config, items):
     """Tests that need a program which is not there are left out, said in red at the end; in CI that is an error.
 
-    Where several processes share the files, those that take long come first, so that none is left with one at the end.
+    Where several processes share the files, those that take long come first, so that none is left with one at the end;
+    those that read the pages of the tutorials come last, when these are executed.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         long = Counter()
         for item in items:
             if (mark := item.get_closest_marker("long")) is not None:
                 long[item.path] += mark.kwargs.get("seconds", 1)
-        items.sort(key=lambda item: -long[item.path])
+        items.sort(key=lambda item: (_has(item, "notebook"), -long[item.path]))
     for mark, (what, there, package) in _NEEDED.items():
         needing = [item for item in items if _has(item, mark)]
         if not needing or there():

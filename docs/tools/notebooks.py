@@ -19,6 +19,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "notebooks"
 PAGES = ROOT / "docs" / "tutorials"
+#: Held while tutorials are executed for their pages, and while the site is built from them.
+LOCK = ROOT / "docs" / "_build" / "pages.lock"
 #: Notebook → parameters that make it small. The quickstart starts from Keras here, as ``deploykit demo`` does: what it
 #: starts from by itself is run in the environment of Binder.
 SMALL: dict[str, dict[str, Any]] = {

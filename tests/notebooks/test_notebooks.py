@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import filelock
 import nbformat
 import papermill
 import pytest
@@ -11,6 +12,14 @@ import deploykit as dk
 from docs.tools import notebooks
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pages_are_written():
+    """Who builds the site waits until all pages are there."""
+    notebooks.LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(notebooks.LOCK):
+        yield
 
 
 def test_every_notebook_is_tested():

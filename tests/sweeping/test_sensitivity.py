@@ -2,7 +2,6 @@
 
 import json
 import threading
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -20,8 +19,6 @@ from deploykit.testing import models
 pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 ON = Target("onnxruntime")
-
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def fragile_cnn(bias):
@@ -227,13 +224,13 @@ def test_a_sweep_tries_what_the_pass_suggests(fragile, tmp_path):
     assert any("sensitivity: " in e.doing for e in events)
 
 
-def test_techniques_that_cannot_leave_layers_out_are_refused(fragile, tmp_path):
+def test_techniques_that_cannot_leave_layers_out_are_refused(fragile, zoo, tmp_path):
     with pytest.raises(SettingError, match=r"quantize_float16 applies to whole models.*prune_magnitude"):
         dk.sensitivity(*fragile, "quantize_float16", store=tmp_path / "s")
-    tflite = dk.load(NOTEBOOKS / "models" / "fashion_cnn.tflite")
-    images = dk.Dataset.from_arrays(np.random.default_rng(0).random((60, 28, 28, 1), np.float32))
-    with pytest.raises(SettingError, match="cannot leave out layers of this model"):
-        dk.sensitivity(tflite, images, "prune_magnitude", store=tmp_path / "s")
+    int8 = dk.load(zoo("cnn_int8_tflite"))
+    images = dk.Dataset.from_arrays(np.random.default_rng(0).integers(-128, 127, (60, 8, 8, 1)).astype(np.int8))
+    with pytest.raises(SettingError, match=r"cannot leave out layers of this model.*quantized"):
+        dk.sensitivity(int8, images, "prune_magnitude", store=tmp_path / "s")
     with pytest.raises(SettingError, match="'node'"):
         dk.sensitivity(*fragile, by=("node",), store=tmp_path / "s")
     assert not (tmp_path / "s").exists()
