@@ -5,8 +5,7 @@ import { Button, Note, Problem, useAnswer, Waiting } from '../elements/parts';
 import type { IRow } from '../rows';
 import { useBench, useView } from '../store';
 import { useScene } from '../tradeoff/scene';
-import { Plot } from './plot';
-import { plotsOf } from './plots';
+import { Lines, Plots } from './sides';
 
 interface ICompared {
   name: string;
@@ -82,13 +81,14 @@ export function Beside(): ReactElement {
 }
 
 function Compared({ compared }: { compared: ICompared }): ReactElement {
-  const { rows, x, y } = useScene();
-  const hiddenRuntimes = useView(view => view.hiddenRuntimes);
-  const hiddenFamilies = useView(view => view.hiddenFamilies);
-  const plots = useMemo(() => {
-    const shown = (row: IRow): boolean => !hiddenRuntimes.includes(row.runtime) && !hiddenFamilies.includes(row.family);
-    return plotsOf([[...rows.values()].filter(shown), compared.rows.filter(shown)], x, y);
-  }, [rows, compared, x, y, hiddenRuntimes, hiddenFamilies]);
+  const { rows } = useScene();
+  const sides = useMemo(
+    () => [
+      { key: 'here', title: 'This store', rows: [...rows.values()] },
+      { key: 'there', title: compared.name, rows: compared.rows }
+    ],
+    [rows, compared]
+  );
   return (
     <>
       <p className="dk-beside-summary">
@@ -99,32 +99,12 @@ function Compared({ compared }: { compared: ICompared }): ReactElement {
           <li key={note}>{note}</li>
         ))}
       </ul>
-      {plots && (
-        <div className="dk-beside-plots">
-          {['This store', compared.name].map((title, at) => (
-            <Plot key={title} title={title} dots={plots.sides[at] ?? []} x={plots.x} y={plots.y} />
-          ))}
-        </div>
-      )}
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls can be scrolled by keys */}
-      <section className="dk-beside-table" aria-label="Candidates in both stores" tabIndex={0}>
-        <table>
-          <thead>
-            <tr>
-              {compared.headers.map(title => (
-                <th key={title} scope="col">
-                  {title}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {compared.pairs.map(({ key, cells }) => (
-              <Pair key={key} of={key} cells={cells} />
-            ))}
-          </tbody>
-        </table>
-      </section>
+      <Plots sides={sides} />
+      <Lines label="Candidates in both stores" headers={compared.headers}>
+        {compared.pairs.map(({ key, cells }) => (
+          <Pair key={key} of={key} cells={cells} />
+        ))}
+      </Lines>
     </>
   );
 }

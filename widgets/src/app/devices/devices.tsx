@@ -1,8 +1,7 @@
 /** Devices and machines side by side: one front for each, its best candidate, and a ranking under limits. */
 
 import { type ReactElement, useMemo } from 'react';
-import { Plot } from '../beside/plot';
-import { plotsOf } from '../beside/plots';
+import { Lines, Plots } from '../beside/sides';
 import { useTyped } from '../elements/field';
 import { Icon } from '../elements/icons';
 import { Problem, useAnswer, Waiting } from '../elements/parts';
@@ -86,48 +85,21 @@ function Limit({ name, label, unit, hint, wide }: (typeof FIELDS)[number]): Reac
 }
 
 function Ranked({ ranked }: { ranked: IRanked }): ReactElement {
-  const { x, y } = useScene();
-  const hiddenRuntimes = useView(view => view.hiddenRuntimes);
-  const hiddenFamilies = useView(view => view.hiddenFamilies);
-  const plots = useMemo(() => {
-    const shown = (row: IRow): boolean => !hiddenRuntimes.includes(row.runtime) && !hiddenFamilies.includes(row.family);
-    return plotsOf(
-      ranked.devices.map(({ rows }) => rows.filter(shown)),
-      x,
-      y
-    );
-  }, [ranked, x, y, hiddenRuntimes, hiddenFamilies]);
+  const sides = useMemo(
+    () => ranked.devices.map(({ title, here, rows }) => ({ key: `${title} ${here}`, title, rows })),
+    [ranked]
+  );
   return (
     <>
       <p className="dk-beside-summary">
         <b>{ranked.summary}</b>
       </p>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls can be scrolled by keys */}
-      <section className="dk-beside-table" aria-label="Devices, the best first" tabIndex={0}>
-        <table>
-          <thead>
-            <tr>
-              {ranked.headers.map(title => (
-                <th key={title} scope="col">
-                  {title}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {ranked.devices.map(device => (
-              <Device key={`${device.title} ${device.best} ${device.here}`} device={device} />
-            ))}
-          </tbody>
-        </table>
-      </section>
-      {plots && (
-        <div className="dk-beside-plots">
-          {ranked.devices.map(({ title, here }, at) => (
-            <Plot key={`${title} ${here}`} title={title} dots={plots.sides[at] ?? []} x={plots.x} y={plots.y} />
-          ))}
-        </div>
-      )}
+      <Lines label="Devices, the best first" headers={ranked.headers}>
+        {ranked.devices.map(device => (
+          <Device key={`${device.title} ${device.best} ${device.here}`} device={device} />
+        ))}
+      </Lines>
+      <Plots sides={sides} />
     </>
   );
 }
