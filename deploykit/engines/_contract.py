@@ -78,7 +78,7 @@ class Running:
             tools: All adapters it uses: machines that take its tasks must have their packages in the same versions.
 
         Raises:
-            EngineError: Nobody offers one of the devices (lists what is offered), or versions differ (names them).
+            EngineError: No worker offers one of the devices (lists what is offered), or versions differ (names them).
         """
 
     @abstractmethod
@@ -198,4 +198,4 @@ def run_on_host(task: Task, host: Host, on_report: OnReport | None = None) -> di
 
 
 def _silent(_done: float, _total: float, _words: str) -> None:
-    """Nobody listens."""
+    """Takes reports that are not wanted."""

@@ -129,9 +129,9 @@ class Fleet(ABC):
         del wrong
         return "install the same versions on the workers as here, and restart them."
 
+    @abstractmethod
     def to_offer(self, device: str) -> str:
         """What to do where nothing offers a device."""
-        raise NotImplementedError
 
     # -- who is there -----------------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class Fleet(ABC):
 
         Raises:
             Cancelled: ``cancel`` was set.
-            EngineError: Nobody could take it for a minute.
+            EngineError: No member could take it for a minute.
         """
 
         def able() -> list[Member]:
@@ -227,7 +227,7 @@ class Fleet(ABC):
 
         Raises:
             Cancelled: ``cancel`` was set.
-            EngineError: Nobody could take it for a minute.
+            EngineError: No member could take it for a minute.
         """
 
         def able() -> list[Member]:
