@@ -269,10 +269,7 @@ class ReportComparison:
 
     def _table(self, most: int | None) -> str:
         cells = self.cells()
-        body = (
-            f"<tr>{''.join(f'<td{table.classed(_kind(i))}>{html.escape(c)}</td>' for i, c in enumerate(row))}</tr>"
-            for row in cells[:most]
-        )
+        body = (table.line(row, _kind) for row in cells[:most])
         cut = most is not None and len(cells) > most
         left = f"<p>{most:,} of {len(cells):,} rows; all are in to_frame() and to_html().</p>" if cut else ""
         return left + table.framed(self.headers, body, "Candidates of both reports", _kind)

@@ -326,10 +326,7 @@ class DeviceRanking:
         return f"DeviceRanking({self.summary})"
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
-        body = (
-            f"<tr>{''.join(f'<td{table.classed(_kind(i))}>{html.escape(c)}</td>' for i, c in enumerate(row))}</tr>"
-            for row in self.cells()
-        )
+        body = (table.line(row, _kind) for row in self.cells())
         parts = [f"<p><b>{html.escape(self.summary)}</b></p>"]
         if any(e.lowest is not None for e in self.entries):
             parts.append(pictures(lambda dark: self._drawn(dark=dark), "Devices: "))

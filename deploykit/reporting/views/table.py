@@ -149,6 +149,16 @@ def framed(titles: Sequence[str], body: Iterable[str], label: str, kind: Callabl
     return f'<div class="dk-scroll" tabindex="0" role="group" aria-label="{html.escape(label)}">{table}</div>'
 
 
+def line(cells: Iterable[str], kind: Callable[[int], str]) -> str:
+    """A row of a table in HTML; all text is escaped.
+
+    Args:
+        cells: Its texts.
+        kind: Class of a column, "" for words.
+    """
+    return f"<tr>{''.join(f'<td{classed(kind(i))}>{html.escape(cell)}</td>' for i, cell in enumerate(cells))}</tr>"
+
+
 def classed(kind: str) -> str:
     """The attribute of a cell with a class."""
     return f' class="{kind}"' if kind else ""
