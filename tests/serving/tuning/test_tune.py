@@ -289,7 +289,7 @@ def test_what_a_server_refuses_is_said(artifact, quiet):
 def test_the_command_line(artifact, capsys):
     from deploykit.cli.main import main
 
-    held = ["--p99-ms", "1000000000"]  # two short rounds leave an interval of minutes
+    held = ["--p99-ms", "3600000"]  # the longest there is, since short rounds leave wide intervals
     arguments = [
         "--concurrency",
         "2",
@@ -300,7 +300,7 @@ def test_the_command_line(artifact, capsys):
         "--largest-batch",
         "1,2",
     ]
-    arguments += ["--rounds", "2", "--seconds", "0.05"]
+    arguments += ["--rounds", "4", "--seconds", "0.05"]
     assert main(["tune", str(artifact.path), *held, *arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["grid"]["largest_batch"] == [1, 2]
