@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,8 +60,8 @@ def rank_devices(
         price_per_hour: Of all machines; or by device (``"cuda"``), host or CPU.
 
     Raises:
-        SettingError: No report, limits or prices that are not positive numbers, a price for what is not there, or a
-            cost to minimize without a price.
+        SettingError: No report or one twice, limits or prices that are not positive numbers, a price for what is not
+            there, or a cost to minimize without a price.
         StoreError: A folder has no store, or reports are of different models or metrics.
 
     Example:
@@ -98,7 +98,7 @@ def rank_devices(
         )  # fmt: skip
         entries.append((found.order, entry))
     ranked = [entry for _, entry in sorted(entries, key=lambda pair: pair[0])]
-    return DeviceRanking(wanted, tuple(ranked), relative=opened[0].relative)
+    return DeviceRanking(wanted, tuple(_distinct(ranked)), relative=opened[0].relative)
 
 
 def prices_of(given: Iterable[str]) -> float | dict[str, float] | None:
@@ -123,6 +123,9 @@ def prices_of(given: Iterable[str]) -> float | dict[str, float] | None:
 
 def _same(reports: list[Report]) -> None:
     first = reports[0]
+    held = [(report.path.resolve(), report.rows) for report in reports]
+    if (twice := next((path for path, rows in held if held.count((path, rows)) > 1), None)) is not None:
+        raise SettingError(f"The report {twice} is given twice.", remedy="give each report once.")
     for other in reports[1:]:
         for what, own, their in (
             ("models", first.model.digest[:12], other.model.digest[:12]), ("metrics", first.metric, other.metric),
@@ -132,6 +135,24 @@ def _same(reports: list[Report]) -> None:
                     f"The reports {first.path} and {other.path} are of different {what}: {own} and {their}.",
                     remedy="sweep one model with one metric on all machines.",
                 )
+
+
+def _distinct(entries: list[RankedDevice]) -> list[RankedDevice]:
+    """The same entries; machines that cannot be distinguished by what is known of them have their store's name besides.
+
+    Two that are the same in one store as well, which differ in what their CPUs can do, are numbered.
+    """
+    found: list[RankedDevice] = []
+    for entry in entries:
+        alike = [e for e in entries if (e.machine, e.device) == (entry.machine, entry.device)]
+        within = [e for e in alike if e.store == entry.store]
+        known = {e.store for e in alike}
+        short = len({Path(store).name for store in known}) == len(known)
+        store = Path(entry.store).name if short else entry.store
+        words = [store] if len(known) > 1 else []
+        words += [f"no. {within.index(entry) + 1}"] if len(within) > 1 else []
+        found.append(replace(entry, machine=" · ".join([entry.machine, *words])))
+    return found
 
 
 def _places(report: Report) -> list[list[Result]]:
@@ -176,7 +197,7 @@ class RankedDevice:
     """A device of a machine with its best candidate.
 
     Attributes:
-        machine: CPU, cores, and the host's name.
+        machine: CPU, cores, and the host's name; the store's as well where another machine has the same.
         device: ``"cpu"``, ``"cuda"``, …
         choice: The best candidate, which can be exported; None: there is nothing to choose.
         missed: What keeps it from meeting goal and limits; empty when it does.

@@ -101,6 +101,27 @@ def test_machines_come_from_several_reports(report):
     assert ranking.entries[0].price_per_hour is None
 
 
+def test_machines_that_look_alike_are_distinguished_by_their_stores(report, tmp_path):
+    """Two boards of one kind, whose names are not known."""
+    plain = {**PLACE, "cpu": "Board", "cores": 4}
+    able = {**plain, "features": ["dotprod"]}
+
+    def of(store, *rows):
+        return replace(report, path=tmp_path / store, rows=list(rows))
+
+    one, two = (of(name, row(name, "cpu", p50, environment=plain)) for name, p50 in (("left", 4.0), ("right", 5.0)))
+    ranking = dk.rank_devices(one, two)
+    assert [e.machine for e in ranking.entries] == ["Board, 4 cores · left", "Board, 4 cores · right"]
+    deep = [replace(r, path=tmp_path / side / "runs") for side, r in (("a", one), ("b", two))]
+    found = [e.machine for e in dk.rank_devices(*deep).entries]
+    assert found == [f"Board, 4 cores · {tmp_path / side / 'runs'}" for side in "ab"]
+    both = of("both", row("base", "cpu", 4.0, environment=plain), row("int8", "cpu", 5.0, environment=able))
+    found = [e.machine for e in dk.rank_devices(both).entries]
+    assert found == ["Board, 4 cores · no. 1", "Board, 4 cores · no. 2"]
+    with pytest.raises(SettingError, match="left is given twice"):
+        dk.rank_devices(one, one)
+
+
 def test_a_tie_is_said(report):
     near = replace(report, rows=[*ROWS, row("openvino", "gpu", 1.6)])
     assert "tied with it by interval: gpu of Big" in dk.rank_devices(near).summary

@@ -57,6 +57,7 @@ def _ranked(report: Report, goal: Goal, typed: Mapping[str, str]) -> dict[str, A
         "headers": ranking.headers,
         "devices": [
             {
+                "key": f"{entry.store} {place}",
                 "title": f"{entry.device} · {entry.machine}",
                 "met": entry.met,
                 "best": entry.choice.key if entry.choice else "",
@@ -64,7 +65,7 @@ def _ranked(report: Report, goal: Goal, typed: Mapping[str, str]) -> dict[str, A
                 "cells": cells,
                 "rows": [rows[entry.store][key] for key in entry.keys],
             }
-            for entry, cells in zip(ranking.entries, ranking.cells(), strict=True)
+            for place, (entry, cells) in enumerate(zip(ranking.entries, ranking.cells(), strict=True))
         ],
     }
 

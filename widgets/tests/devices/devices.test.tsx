@@ -1,5 +1,5 @@
 // @vitest-environment jsdom
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { Devices, type IRanked } from '../../src/app/devices/devices';
 import { SceneProvider } from '../../src/app/tradeoff/scene';
 import type { ITradeoff } from '../../src/app/tradeoff/section';
@@ -28,6 +28,7 @@ const RANKED: IRanked = {
   headers: ['Machine', 'Device', 'Verdict', 'Best candidate'],
   devices: [
     {
+      key: 'here 0',
       title: 'cpu · CPU, 2 cores',
       met: true,
       best: 'a',
@@ -36,6 +37,7 @@ const RANKED: IRanked = {
       rows: [aRow(), aRow({ key: 'b', state: 'beaten', p50: [0.2, 0.19, 0.21] })]
     },
     {
+      key: 'board 1',
       title: 'cuda · CPU, 2 cores',
       met: false,
       best: 'c',
@@ -64,6 +66,23 @@ it('each device has a chart of its own with its front, and a line with its best 
   const lines = [...place.querySelectorAll('tbody tr')];
   expect(lines.map(line => line.classList.contains('dk-devices-missed'))).toEqual([false, true]);
   expect(lines[1]?.textContent).toContain('energy is not known');
+});
+
+it('machines of one title each keep their chart and their line', async () => {
+  const said = vi.spyOn(console, 'error');
+  const two = RANKED.devices.map((device, at) => ({
+    ...device,
+    here: false,
+    best: 'a',
+    title: 'cpu · CPU',
+    key: `${at}`
+  }));
+  const { bench } = aBench(() => ({ ...RANKED, devices: two }), { tradeoff: TRADEOFF });
+  const place = await show(bench, scene);
+  expect(place.querySelectorAll('tbody tr')).toHaveLength(2);
+  expect(place.querySelectorAll('svg[role=img]')).toHaveLength(2);
+  expect(said).not.toHaveBeenCalled();
+  said.mockRestore();
 });
 
 it('the best candidate of a device in this store can be picked, that of another store cannot', async () => {

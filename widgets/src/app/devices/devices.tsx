@@ -14,6 +14,8 @@ export interface IRanked {
   summary: string;
   headers: string[];
   devices: {
+    /** Of this line alone; titles are for people. */
+    key: string;
     /** `cuda · AMD EPYC, 16 cores (rack)`. */
     title: string;
     met: boolean;
@@ -85,10 +87,7 @@ function Limit({ name, label, unit, hint, wide }: (typeof FIELDS)[number]): Reac
 }
 
 function Ranked({ ranked }: { ranked: IRanked }): ReactElement {
-  const sides = useMemo(
-    () => ranked.devices.map(({ title, here, rows }) => ({ key: `${title} ${here}`, title, rows })),
-    [ranked]
-  );
+  const sides = useMemo(() => ranked.devices.map(({ key, title, rows }) => ({ key, title, rows })), [ranked]);
   return (
     <>
       <p className="dk-beside-summary">
@@ -96,7 +95,7 @@ function Ranked({ ranked }: { ranked: IRanked }): ReactElement {
       </p>
       <Lines label="Devices, the best first" headers={ranked.headers}>
         {ranked.devices.map(device => (
-          <Device key={`${device.title} ${device.best} ${device.here}`} device={device} />
+          <Device key={device.key} device={device} />
         ))}
       </Lines>
       <Plots sides={sides} />
