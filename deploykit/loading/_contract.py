@@ -139,7 +139,9 @@ class Format(Adapter):
 
     Attributes:
         live: What it `takes`, in words: ``"a keras.Model"``; "" when it takes no objects.
-        suffixes: Usual endings, with the dot; empty for folders.
+        suffixes: Usual endings, with the dot, the most usual first; empty for folders.
+        shared_suffixes: Those of ``suffixes`` that other tools open as well, as text or as a container of data.
+        companions: Endings of files that lie beside the model and belong to it.
         is_folder: Whether a model of this format is a folder.
         full_group: Import group in which `read_fully` can run; None when `read` tells all. Formats that have one can
             use the user's own classes.
@@ -151,6 +153,8 @@ class Format(Adapter):
 
     live: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]]
+    shared_suffixes: ClassVar[tuple[str, ...]] = ()
+    companions: ClassVar[tuple[str, ...]] = ()
     is_folder: ClassVar[bool] = False
     full_group: ClassVar[Group | None] = None
     frozen: ClassVar[str] = ""

@@ -31,7 +31,8 @@ class Caffe(Format):
     label = "Caffe"
     help = "Caffe network: a .prototxt for deployment, with its .caffemodel beside it."
     requires = ("onnx",)
-    suffixes = (".prototxt",)
+    suffixes = shared_suffixes = (".prototxt",)
+    companions = (".caffemodel",)
     kinds = KINDS
 
     def matches(self, path: Path, head: bytes) -> bool:
@@ -97,7 +98,7 @@ _RUNTIME = "onnxruntime"
 
 def _is_weights(path: Path, head: bytes) -> bool:
     """A NetParameter: a name, then layers."""
-    if path.suffix.lower() == ".caffemodel":
+    if path.suffix.lower() in Caffe.companions:
         return True
     found = []
     try:

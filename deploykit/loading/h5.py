@@ -20,7 +20,7 @@ class H5(KerasFile):
     name = "h5"
     label = "Keras HDF5"
     help = "Legacy Keras model file."
-    suffixes = (".h5", ".hdf5")
+    suffixes = shared_suffixes = (".h5", ".hdf5")
 
     def matches(self, path: Path, head: bytes) -> bool:
         """HDF5's signature."""

@@ -59,6 +59,7 @@ class Onnx(Format):
     help = "ONNX graph."
     requires = ("onnx",)
     suffixes = (".onnx",)
+    companions = (".data", ".onnx_data")
     kinds = KINDS
     live = "an onnx.ModelProto, a fitted estimator of scikit-learn, XGBoost or LightGBM"
 

@@ -33,6 +33,7 @@ class PyTorch(Format):
     label = "PyTorch"
     help = "PyTorch exported program (.pt2) or TorchScript."
     suffixes = (".pt2", ".pt", ".pth", ".ts")
+    shared_suffixes = (".ts",)
     kinds = KINDS
     live = "a torch.nn.Module with example="
     full_group = "torch"

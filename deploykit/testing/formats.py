@@ -84,6 +84,8 @@ class FormatConformance:
         assert form.help.endswith(".")
         assert form.suffixes or form.is_folder
         assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in form.suffixes)
+        assert set(form.shared_suffixes) <= set(form.suffixes)
+        assert not {s for f in FORMATS.all() for s in f.suffixes} & set(form.companions)
         others = {suffix for f in FORMATS.all() if f is not form for suffix in f.suffixes}
         assert not others & set(form.suffixes)
         assert form.group in GROUPS

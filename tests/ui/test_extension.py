@@ -14,7 +14,15 @@ from deploykit.testing import models
 pytestmark = pytest.mark.browser
 
 FOLDER = "graphs"
-KINDS = ("cnn_onnx", "cnn_tflite", "cnn_keras", "cnn_h5", "cnn_saved_model")
+KINDS = (
+    "cnn_onnx", "cnn_tflite", "cnn_keras", "cnn_h5", "cnn_saved_model", "cnn_pytorch", "script_pytorch",
+    "cnn_frozen_pb", "cnn_caffe", "dense_pmml",
+)  # fmt: skip
+#: File → an operator of its graph, for those that a double click opens.
+OPENED = {
+    "cnn_onnx.onnx": "Conv", "cnn_tflite.tflite": "Conv2D", "cnn_keras.keras": "Conv2D", "cnn_pytorch.pt2": "conv2d",
+    "script_pytorch.pt": "_convolution", "cnn_frozen_pb.pb": "Conv2D", "cnn_caffe.caffemodel": "conv",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +74,41 @@ def test_models_of_every_format_open_as_graphs(page, graphs):
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("response", lambda answer: errors.append(answer.url) if answer.status >= 400 else None)
-    for name, layer in (("cnn_onnx.onnx", "Conv"), ("cnn_tflite.tflite", "Conv2D"), ("cnn_keras.keras", "Conv2D")):
+    for name, layer in OPENED.items():
         item(page, name).dblclick()
         node(page, layer).wait_for()
-    pick(page, "cnn_h5.h5", "Open With", "Graph (deploykit)")
-    node(page, "DepthwiseConv2D").wait_for()
+    for name, layer in (("cnn_h5.h5", "DepthwiseConv2D"), ("cnn_caffe.prototxt", "Convolution")):
+        pick(page, name, "Open With", "Graph (deploykit)")
+        node(page, layer).wait_for()
     pick(page, "cnn_saved_model", "Open With", "Graph (deploykit)")
     page.locator(".dk-Graph-place:visible").get_by_text(f"{FOLDER}/cnn_saved_model", exact=True).wait_for()
     graph(page).locator("#canvas .node").first.wait_for()
     titles = page.locator("#jp-main-dock-panel .lm-TabBar-tabLabel").all_text_contents()
-    assert {"cnn_onnx.onnx", "cnn_tflite.tflite", "cnn_keras.keras", "cnn_h5.h5", "saved_model.pb"} <= set(titles)
+    assert {*OPENED, "cnn_h5.h5", "cnn_caffe.prototxt", "saved_model.pb"} <= set(titles)
     assert errors == []
     assert graph(page).locator(".message-text").is_hidden()  # no consent, no "please update"
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save-all')")
     assert contents(graphs) == before  # looking changes nothing and copies nothing
+
+
+def test_what_a_file_can_be_opened_with(page, graphs):
+    """Of PMML there is no graph; what lies beside a model does not give one."""
+    (graphs / "page.ts").write_text("const a = 1;")
+    page.get_by_role("button", name="Refresh the file browser.").click()
+    menu = page.locator(".lm-Menu-item:visible")
+    optimize, graph_entry = (menu.filter(has_text=text) for text in ("Optimize with deploykit", "Graph (deploykit)"))
+    for name, optimized, drawn in (
+        ("cnn_caffe.prototxt", 1, 1), ("dense_pmml.pmml", 1, 0), ("cnn_caffe.caffemodel", 0, 1), ("page.ts", 0, 0),
+    ):  # fmt: skip
+        item(page, name).click(button="right")
+        menu.filter(has_text="Open With").last.hover()
+        menu.filter(has_text="Editor").first.wait_for()
+        assert (name, optimize.count(), graph_entry.count()) == (name, optimized, drawn)
+        page.keyboard.press("Escape")
+        page.keyboard.press("Escape")
+    opened = "path => window.jupyterapp.commands.execute('deploykit:open-graph', { path }).then(() => null)"
+    page.evaluate(opened, f"{FOLDER}/dense_pmml.pmml")
+    page.get_by_text("Netron, which draws the graphs, does not read .pmml files.").wait_for()
 
 
 def contents(folder):

@@ -8,7 +8,7 @@ import { ILauncher } from '@jupyterlab/launcher';
 import { type Contents, ServerConnection } from '@jupyterlab/services';
 import type { PartialJSONValue } from '@lumino/coreutils';
 import { workbenchIcon } from './icons';
-import { folderOf, nameOf, notebookName, storeFor } from './paths';
+import { folderOf, modelOf, nameOf, notebookName, storeFor } from './paths';
 import { fill } from './template';
 import { OPTIMIZE } from './tokens';
 
@@ -84,7 +84,8 @@ function activate(
     isEnabled: args => typeof args.path === 'string' || chosen() !== null,
     execute: args => {
       const path = typeof args.path === 'string' ? args.path : chosen();
-      return path === null ? null : open(app, folderOf(path), path);
+      const model = modelOf(path ?? '');
+      return path === null ? null : open(app, folderOf(model), model);
     }
   });
   commands.addCommand(WORKBENCH, {

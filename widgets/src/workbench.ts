@@ -8,6 +8,7 @@ import type { ISignal } from '@lumino/signaling';
 import { Panel, type Widget } from '@lumino/widgets';
 import { type IHost, type IUpload, setHost } from './app/host';
 import { MODULE, PROTOCOL } from './app/protocol';
+import { hasGraph, undrawn } from './filetypes';
 import { locate, upload } from './hostfiles';
 import { workbenchIcon } from './icons';
 import { OPEN_GRAPH } from './tokens';
@@ -116,7 +117,7 @@ async function openTab(app: JupyterFrontEnd, model: DOMWidgetModel, title: strin
   app.shell.activateById(tab.id);
 }
 
-/** Put a file into the kernel's folder; beside the notebook in front where that folder is not known. */
+/** Put files into the kernel's folder; beside the notebook in front where that folder is not known. */
 async function uploadFor(app: JupyterFrontEnd, given: IUpload): Promise<string> {
   const { contents } = app.serviceManager;
   const panel = notebooks(app).find(widget => widget.isVisible) ?? notebooks(app)[0];
@@ -135,6 +136,7 @@ function hostOf(app: JupyterFrontEnd, shell: ILabShell | null): IHost {
           await app.commands.execute('docmanager:open', { path });
         }
       : null,
+    undrawn: path => (hasGraph(path) ? '' : undrawn(path)),
     openGraph: shell
       ? async (path, title, pair) => void (await app.commands.execute(OPEN_GRAPH, { path, title, pair }))
       : null,

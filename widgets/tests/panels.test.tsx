@@ -26,6 +26,7 @@ const NOBODY: IHost = {
   enter: null,
   onKernel: null,
   openFile: null,
+  undrawn: () => '',
   openGraph: null,
   upload: null,
   locate: null

@@ -21,7 +21,11 @@ def section(commands):
 def test_a_model_is_loaded_by_its_path(section, ask, commands, model_path, monkeypatch):
     monkeypatch.chdir(model_path.parent)
     assert section.value()["facts"] is None
-    assert ".onnx" in section.value()["endings"]
+    endings = section.value()["endings"]
+    assert ".onnx" in endings["models"]
+    assert ".caffemodel" in endings["beside"]
+    assert ".pt2" in endings["words"]
+    assert "SavedModel folder" in endings["words"]
     ask(section, "load_model", path=f" {model_path.name} ")
     facts = section.value()["facts"]
     model = commands.state.model

@@ -17,6 +17,7 @@ from deploykit.data.preprocess import Preprocess
 from deploykit.reporting.events import Progress
 from deploykit.reporting.report import Report
 from deploykit_widgets.actions.long_work import LongWork
+from deploykit_widgets.endings import usual_endings
 from deploykit_widgets.space.obstacles import Obstacles
 from deploykit_widgets.state import DataSource, State, Synthesis
 
@@ -60,11 +61,7 @@ class Inputs(LongWork):
         if self._sweeps("model"):
             return
         if not path:
-            said = (
-                "Give the path of a model file: .keras .h5 .onnx .tflite .pt2 .pb .prototxt .pmml, or a SavedModel "
-                "folder."
-            )
-            self.state.problem("model", said, until=("model",))
+            self.state.problem("model", f"Give the path of a model: {usual_endings()}.", until=("model",))
             return
         cancel = threading.Event()
 

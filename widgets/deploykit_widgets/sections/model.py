@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.model import Layer, Model
-from deploykit.core.registry import registry
 from deploykit_widgets.answers import Command, Later
 from deploykit_widgets.code.script import shown_path
 from deploykit_widgets.data.fit import fits
+from deploykit_widgets.endings import endings, formats, usual_endings
 from deploykit_widgets.evidence.layer_times import LayerTimes, layer_times, source_of_times
 from deploykit_widgets.listing import listing
 from deploykit_widgets.sections._contract import Hint, Panel
@@ -39,7 +39,11 @@ class ModelSection(Panel):
         model, report = self._state.model, self._state.report
         return {
             "here": {"folder": Path.cwd().as_posix(), "home": Path.home().as_posix()},
-            "endings": [s for f in _formats() for s in f.suffixes],
+            "endings": {
+                "models": list(endings()),
+                "beside": [s for f in formats() for s in f.companions],
+                "words": usual_endings(),
+            },
             "facts": None if model is None else _facts(model),
             "profile": source_of_times(report) if report is not None and model is not None else "",
         }
@@ -57,8 +61,8 @@ class ModelSection(Panel):
         self._commands.load_model(path.strip())
 
     def _browse(self, folder: str = "") -> Later:
-        endings = tuple(s for f in _formats() for s in f.suffixes)
-        return Later("browse", lambda: listing(folder, lambda p: p.name.lower().endswith(endings), take_models=True))
+        able = endings()
+        return Later("browse", lambda: listing(folder, lambda p: p.name.lower().endswith(able), take_models=True))
 
     def _layers(self, digest: str, profile: str = "", start: int = 0) -> Any:
         """A page of layers.
@@ -79,12 +83,8 @@ class ModelSection(Panel):
         return Later("layers", work)
 
 
-def _formats() -> list[Any]:
-    return list(registry("deploykit.loading", "format").all())
-
-
 def _facts(model: Model) -> dict[str, Any]:
-    labels = {f.name: f.label for f in _formats()}
+    labels = {f.name: f.label for f in formats()}
     return {
         "file": Path(model.origin or model.path).name,
         "path": Path(model.path).as_posix(),

@@ -21,7 +21,7 @@ from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from deploykit_widgets.server import netron_app
+from deploykit_widgets.server import file_types, netron_app
 
 #: A user who may read a file may see its graph.
 _RESOURCE = "contents"
@@ -122,7 +122,8 @@ def template() -> Any:
 
 
 def _load_jupyter_server_extension(server: Any) -> None:
-    """Add the handlers to a running server, below its base URL."""
+    """Add the handlers to a running server, below its base URL, and what its pages know of models."""
+    server.web_app.settings.setdefault("page_config_data", {})[file_types.OPTION] = file_types.page_option()
     root = url_path_join(server.web_app.settings["base_url"], "deploykit")
     key = {"key": secrets.token_hex(16)}
     server.web_app.add_handlers(

@@ -148,6 +148,9 @@ WORKER_CHANGES: dict[str, tuple[Change, ...]] = {
 }
 #: Files in which external addresses are disabled, in case the patches above leave one reachable.
 _WITHOUT_ADDRESSES = ("browser.js", "base.js")
+#: A kind of file and its endings, as Netron registers them.
+_KIND = re.compile(r"this\.register\('[^']*', \[([^\]]*)\]")
+_ENDING = re.compile(r"'(\.[^']+)'")
 _ADDRESS = re.compile(r"https?://(?!www\.w3\.org/)")
 
 
@@ -165,6 +168,16 @@ def read(name: str) -> tuple[bytes, str] | None:
     if kind is None or name not in _names():
         return None
     return (files("netron") / name).read_bytes(), kind
+
+
+@cache
+def endings() -> frozenset[str]:
+    """Endings of the files that Netron draws; it takes no others. Empty if it is not installed."""
+    try:
+        text = (files("netron") / "view.js").read_text("utf-8")
+    except ModuleNotFoundError:
+        return frozenset()
+    return frozenset(ending for kind in _KIND.findall(text) for ending in _ENDING.findall(kind))
 
 
 @cache

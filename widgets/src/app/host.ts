@@ -12,9 +12,10 @@ export interface IPlace {
   bytes: number | null;
 }
 
-/** A file to be put where the kernel finds it by its name. */
+/** Files to be put where the kernel finds them by their names. */
 export interface IUpload {
-  file: File;
+  /** The model, and what lies beside it. */
+  files: readonly File[];
   /** The kernel's working folder. */
   to: IPlace;
   /** Called with the share that has arrived. */
@@ -41,9 +42,11 @@ export interface IHost {
   onKernel: ((inside: Element, told: (run: (() => void) | null) => void) => (() => void) | null) | null;
   /** Open a file by its path on the server; null where that is not possible. */
   openFile: ((path: string) => Promise<void>) | null;
+  /** Why a file has no graph; empty when it has one. */
+  undrawn: (path: string) => string;
   /** Open a graph beside the Workbench, under a title; the second of a pair stands beside the first. */
   openGraph: ((path: string, title: string, pair: boolean) => Promise<void>) | null;
-  /** Upload a file into the kernel's working folder and return its name there; never writes over another one. */
+  /** Upload files into the kernel's working folder and return the first one's path there; never writes over others. */
   upload: ((given: IUpload) => Promise<string>) | null;
   /** The path `openFile` takes for a file of the kernel's machine; null when the server does not show it. */
   locate: ((place: IPlace) => Promise<string | null>) | null;
@@ -55,6 +58,7 @@ const NOBODY: IHost = {
   enter: null,
   onKernel: null,
   openFile: null,
+  undrawn: () => '',
   openGraph: null,
   upload: null,
   locate: null

@@ -6,6 +6,7 @@ import type { Contents } from '@jupyterlab/services';
 import type { Message } from '@lumino/messaging';
 import { type ISignal, Signal } from '@lumino/signaling';
 import { Widget } from '@lumino/widgets';
+import { hasGraph, undrawn } from '../filetypes';
 import { besideModel } from '../paths';
 import type { ILayerSelection } from '../tokens';
 import { type FromGraph, GRAPH_ORIGIN, type IFile, type INoFile, parse, SANDBOX, type ToGraph, wrap } from './messages';
@@ -96,7 +97,11 @@ export class GraphPanel extends Widget {
   private reload(): void {
     this.connected = false;
     this.notice.textContent = '';
-    this.frame.hidden = false;
+    this.frame.hidden = !hasGraph(this.path);
+    if (this.frame.hidden) {
+      this.notice.textContent = undrawn(this.path);
+      return;
+    }
     const page = URLExt.join(PageConfig.getBaseUrl(), 'deploykit/netron/');
     const query = URLExt.objectToQueryString({ path: this.path, theme: this.dark() ? 'dark' : 'light' });
     this.frame.src = page + query;

@@ -15,7 +15,7 @@ import { type Contents, ServerConnection } from '@jupyterlab/services';
 import { ReactiveToolbar } from '@jupyterlab/ui-components';
 import { Signal } from '@lumino/signaling';
 import { Widget } from '@lumino/widgets';
-import { MODEL_TYPES } from '../filetypes';
+import { isModel, modelFiles } from '../filetypes';
 import { graphIcon, workbenchIcon } from '../icons';
 import { graphFile, matchOpen, modelOf, nameOf } from '../paths';
 import {
@@ -107,7 +107,9 @@ class GraphFactory extends ABCWidgetFactory<GraphDocument> {
     place.node.textContent = modelOf(path);
     widget.toolbar.addItem('place', place);
     widget.toolbar.addItem('spacer', ReactiveToolbar.createSpacerItem());
-    widget.toolbar.addItem('optimize', optimize);
+    if (isModel(path)) {
+      widget.toolbar.addItem('optimize', optimize);
+    }
     return widget;
   }
 
@@ -162,7 +164,8 @@ async function activate(
 ): Promise<ILayers> {
   const { commands, docRegistry, serviceManager } = app;
   const dark = (): boolean => document.body.dataset.jpThemeLight === 'false';
-  for (const { name, label, extensions } of MODEL_TYPES) {
+  const { types } = modelFiles();
+  for (const { name, label, extensions, hasGraph: drawn } of types) {
     docRegistry.addFileType({
       name,
       displayName: label,
@@ -170,7 +173,7 @@ async function activate(
       mimeTypes: ['application/octet-stream'],
       contentType: 'file',
       fileFormat: 'base64',
-      icon: graphIcon
+      icon: drawn ? graphIcon : workbenchIcon
     });
   }
   docRegistry.addModelFactory(new UnreadFactory());
@@ -179,8 +182,8 @@ async function activate(
       name: GRAPH_FACTORY,
       label: GRAPH_FACTORY,
       modelName: 'deploykit-unread',
-      fileTypes: MODEL_TYPES.map(type => type.name),
-      defaultFor: MODEL_TYPES.filter(type => type.isDefault).map(type => type.name),
+      fileTypes: types.filter(type => type.hasGraph).map(type => type.name),
+      defaultFor: types.filter(type => type.isDefault).map(type => type.name),
       readOnly: true
     },
     app,

@@ -1,4 +1,4 @@
-/** A place to drop a file on, which is also a button. */
+/** A place to drop files on, which is also a button. */
 
 import { type DragEvent, type ReactElement, useRef, useState } from 'react';
 import { Icon } from '../elements/icons';
@@ -9,15 +9,16 @@ interface IDropZone {
   /** What the button says. */
   label: string;
   words: string;
-  /** Endings of files that can be chosen. */
-  endings: readonly string[];
-  /** Where the file goes. */
+  /** Endings of files that can be chosen, and of those that may lie beside them. */
+  endings: { models: readonly string[]; beside: readonly string[] };
+  /** Where the files go. */
   to: IPlace;
   /** What to do with something that is not a file. */
   folderWords: string;
   /** Small, where something is shown already. */
   small?: boolean;
-  onFile(name: string): void;
+  /** Called with the path of the model when all are there. */
+  onFile(path: string): void;
 }
 
 export function DropZone({ label, words, endings, to, folderWords, small, onFile }: IDropZone): ReactElement | null {
@@ -29,17 +30,20 @@ export function DropZone({ label, words, endings, to, folderWords, small, onFile
   if (upload === null) {
     return small ? null : <p className="dk-note">{words}</p>;
   }
-  const take = async (file: File | undefined): Promise<void> => {
-    if (!file || share !== null) {
+  const take = async (given: readonly File[]): Promise<void> => {
+    const isModel = (file: File): boolean => endings.models.some(ending => file.name.toLowerCase().endsWith(ending));
+    const files = [...given].sort((one, other) => Number(isModel(other)) - Number(isModel(one)));
+    const [model] = files;
+    if (!model || share !== null) {
       return;
     }
     setError('');
     setShare(0);
     try {
-      onFile(await upload({ file, to, onShare: setShare }));
+      onFile(await upload({ files, to, onShare: setShare }));
     } catch (failure) {
       const reason = failure instanceof Error ? failure.message : String(failure);
-      setError(`${file.name} could not be copied next to the notebook: ${reason}`);
+      setError(`${model.name} could not be copied next to the notebook: ${reason}`);
     } finally {
       setShare(null);
     }
@@ -48,11 +52,10 @@ export function DropZone({ label, words, endings, to, folderWords, small, onFile
     event.preventDefault();
     event.stopPropagation();
     setOver(false);
-    const [item] = event.dataTransfer.items;
-    if (item?.webkitGetAsEntry?.()?.isDirectory) {
+    if ([...event.dataTransfer.items].some(item => item.webkitGetAsEntry?.()?.isDirectory)) {
       setError(folderWords);
     } else {
-      void take(event.dataTransfer.files[0]);
+      void take([...event.dataTransfer.files]);
     }
   };
   return (
@@ -86,10 +89,11 @@ export function DropZone({ label, words, endings, to, folderWords, small, onFile
         ref={input}
         type="file"
         hidden
-        accept={endings.join(',')}
+        multiple
+        accept={[...endings.models, ...endings.beside].join(',')}
         aria-label={label}
         onChange={event => {
-          void take(event.target.files?.[0]);
+          void take([...(event.target.files ?? [])]);
           event.target.value = '';
         }}
       />

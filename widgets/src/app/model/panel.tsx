@@ -14,7 +14,6 @@ import { Layers } from './layers';
 import { usePlace } from './place';
 import type { IModel, IModelFacts } from './section';
 
-const EMPTY = 'Drop a model here, or choose a file: .keras .h5 .onnx .tflite, SavedModel folder.';
 const FOLDER = 'A SavedModel is a folder: copy it next to the notebook, then choose it with Browse.';
 
 export default function ModelPanel(): ReactElement | null {
@@ -56,11 +55,12 @@ function Choose({ model }: { model: IModel }): ReactElement {
     load(path);
   };
   const to: IPlace = { path: model.here.folder, home: model.here.home, bytes: null };
+  const words = `Drop a model here, with the files that belong to it, or choose them: ${model.endings.words}.`;
   const drop = (small: boolean): ReactElement => (
     <DropZone
       small={small}
       label="Choose a model file"
-      words={EMPTY}
+      words={words}
       endings={model.endings}
       to={to}
       folderWords={FOLDER}
@@ -136,6 +136,10 @@ function Facts({ model, facts }: { model: IModel; facts: IModelFacts }): ReactEl
 
 function OpenGraph({ model, facts }: { model: IModel; facts: IModelFacts }): ReactElement | null {
   const place = usePlace(facts, model.here.home);
+  const undrawn = facts.folder ? '' : host().undrawn(facts.path);
+  if (undrawn) {
+    return <span className="dk-soft dk-small">{undrawn}</span>;
+  }
   if (host().openFile === null || place.state === 'looking') {
     return null;
   }

@@ -22,7 +22,14 @@ export interface IModelFacts {
 export interface IModel {
   /** The kernel's working folder, and the home folder of its user. */
   here: { folder: string; home: string };
-  endings: string[];
+  endings: {
+    /** Of files that a model is given by. */
+    models: string[];
+    /** Of files that lie beside one. */
+    beside: string[];
+    /** The usual ones, for people. */
+    words: string;
+  };
   facts: IModelFacts | null;
   /** Candidate whose profile tells the layers' times, '' for none. */
   profile: string;
