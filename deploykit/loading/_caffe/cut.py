@@ -1,7 +1,7 @@
 """The part of a network between blobs that the user has named, as a network of its own: a text and its weights.
 
 A blob that layers change in place has its last values. What is written is plain Caffe: outputs are the blobs that no
-layer reads, so outputs that others read are split off, and what nobody asked for is silenced.
+layer reads, so outputs that others read are split off, and what was not asked for is silenced.
 """
 
 from __future__ import annotations
