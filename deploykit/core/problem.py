@@ -91,6 +91,7 @@ class Facts:
         features: CPU features, see `deploykit.measuring.environment.cpu_features`; empty when they are not known.
         cores: Cores that may be used.
         kernels: Asks a runtime, by its name, for its kernels on this machine by form; empty when they are not known.
+        carries: Whether the model carries a state from step to step.
     """
 
     model: Model
@@ -99,6 +100,7 @@ class Facts:
     features: tuple[str, ...]
     cores: int
     kernels: Callable[[str], Mapping[Form, Kernel]] = _unknown
+    carries: bool = False
 
     @classmethod
     def of(cls, model: Model) -> Facts:

@@ -117,7 +117,9 @@ class Steps:
         self._seed = seed
         self._train = 0 if data is None else len(data.splits["train"])
         calibration = 0 if data is None else min(data.calibration_size, self._train)
-        self.facts = Facts(model, calibration, platform.machine(), cpu_features(), core_count(), kernels)
+        contract = None if data is None else data.contract
+        carries = contract is not None and bool(contract.state or contract.sequences)
+        self.facts = Facts(model, calibration, platform.machine(), cpu_features(), core_count(), kernels, carries)
         self._known: dict[tuple[Any, ...], tuple[BuildStep, ...]] = {}
         self._versions: dict[int, dict[str, str]] = {}
         self._reading = "" if data is None or data.contract is None else data.contract.reading

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Share of the examples that are not trained on: they show when to stop.
 _HELD_OUT = 0.1
 _SAMPLE = 16
+#: Formats that are trained as ONNX graphs, without state.
+_AS_ONNX = ("onnx", "tflite")
 #: Time to train on an example, as a share of that to calibrate with one, which is alone in its batch.
 BATCHED = 0.07
 
@@ -95,6 +97,8 @@ class Training(Variant):
         yield from super().problems(parameters, facts)
         if not parameters["epochs"]:
             yield Problem("pointless", "0 epochs train nothing")
+        elif facts.carries and facts.model.format in _AS_ONNX:
+            yield Problem("impossible", "the model carries a state from step to step, which is not trained")
 
     @abstractmethod
     def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, TrainingGoal]:
