@@ -225,6 +225,10 @@ def _filled(call: Call) -> Value:
     return Value(tf.fill(call[0].first(), number))
 
 
+def _range(call: Call) -> Value:
+    return Value(tensorflow().range(*(call[place].first() for place in range(3))))
+
+
 def _constant(call: Call) -> Value:
     raise call.refused("it has no dense value")
 
@@ -232,6 +236,6 @@ def _constant(call: Call) -> Value:
 RULES: dict[str, Rule] = {
     "Transpose": _transpose, "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
     "Concat": _concat, "Split": _split, "Slice": _slice, "Pad": _pad, "Gather": _gather, "Expand": _expand,
-    "Tile": _tile, "Shape": _shape, "ConstantOfShape": _filled,
+    "Tile": _tile, "Shape": _shape, "ConstantOfShape": _filled, "Range": _range,
     "Constant": _constant,
 }  # fmt: skip
