@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deploykit.core.check import BaselineCheck, Suspicion
     from deploykit.core.class_change import ClassChange
     from deploykit.core.contract import InputMeaning, LabelMeaning, OutputMeaning
+    from deploykit.core.decoder import Decoder
     from deploykit.core.detection import Detection
     from deploykit.core.model import Layer, TensorSpec
     from deploykit.core.result import (
@@ -98,6 +99,7 @@ __all__ = [
     "ClassCounts",
     "Damage",
     "Decision",
+    "Decoder",
     "DeployCommand",
     "Detection",
     "Device",
@@ -198,6 +200,7 @@ _HOMES = {
     "ClassCounts": "deploykit.data.reading",
     "Damage": "deploykit.reporting.evidence.sensitivity_rows",
     "Decision": "deploykit.choosing.goals",
+    "Decoder": "deploykit.core.decoder",
     "DeployCommand": "deploykit.deploying._deployment",
     "Detection": "deploykit.core.detection",
     "Device": "deploykit.runtimes._contract",

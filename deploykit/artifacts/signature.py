@@ -25,6 +25,8 @@ def client_inputs(
 ) -> tuple[TensorSpec, ...]:
     """What clients may send, in the contract's order: constants are left out, a state is one of them.
 
+    So is what follows from a decoder's tokens. A decoder that writes keeps both to itself.
+
     What preprocessing and the file fix is fixed; all other dimensions that are free in the model stay free, the batch
     too.
 
@@ -48,7 +50,9 @@ def client_inputs(
             steps = contract.sequences and wanted is not None and array.ndim == len(wanted) + 2
             dims = (None, *_dims(array.shape[2:], wanted, step)) if steps else _dims(array.shape[1:], wanted, step)
             specs.append(TensorSpec(meaning.name, (None, *dims), _dtype(meaning, array, step)))
-        elif meaning.how == "state":
+        elif meaning.is_carried or meaning.how == "derived":
+            if contract.decoder is not None and contract.decoder.write:
+                continue  # it starts with an empty cache, and keeps it to itself
             shape = None if wanted is None else (None, *wanted)
             specs.append(TensorSpec(meaning.name, shape, _dtype(meaning, None, Preprocess())))
     return tuple(specs)
@@ -73,6 +77,8 @@ def client_outputs(
     """
     specs = []
     for spec, meaning in given:
+        if meaning.name not in outputs:  # a decoder that writes keeps its cache to itself
+            continue
         array = outputs[meaning.name]
         if array.ndim == 0 or len(array) != count:
             raise DatasetError(

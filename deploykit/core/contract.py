@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from deploykit.core.decoder import Decoder
 from deploykit.core.detection import Detection
 from deploykit.core.detection import said as said_of_boxes
 from deploykit.core.digest import json_digest
@@ -51,6 +52,7 @@ class Declared(Plain):
         state: Output → input that it feeds at the next step, for models that keep a state.
         constants: Input → the value it gets whatever the example.
         boxes: How a detector's outputs are to be decoded: fields of `deploykit.core.detection.Detection`.
+        generate: Tokens that a decoder writes after each example; 0: it reads examples only.
     """
 
     output: str = ""
@@ -58,6 +60,7 @@ class Declared(Plain):
     state: dict[str, str] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
     boxes: dict[str, Any] = field(default_factory=dict)
+    generate: int = field(default=0, metadata={RARE: True})
 
     @property
     def kind(self) -> str:
@@ -79,6 +82,7 @@ class Declared(Plain):
         state: Mapping[str, str] | None = None,
         constants: Mapping[str, Any] | None = None,
         boxes: Mapping[str, Any] | None = None,
+        generate: int | None = None,
     ) -> Self:
         """From the arguments of public functions, checked.
 
@@ -96,7 +100,7 @@ class Declared(Plain):
                 raise SettingError(f"{name} must be a dictionary by name, got {value!r}.")
         plain = {k: np.asarray(v).tolist() for k, v in (constants or {}).items()}
         steps = {k: str(v) for k, v in (state or {}).items()}
-        return cls(output or "", scores or "auto", steps, plain, said_of_boxes(boxes))
+        return cls(output or "", scores or "auto", steps, plain, said_of_boxes(boxes), generate or 0)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ class InputMeaning(Plain):
         name: Name in the model's signature.
         source: Name of the array of the data that feeds it; "" for a constant and a state.
         how: ``"name"``: names are equal; ``"only"``: one array and one input; ``"form"``: no other array has its
-            shape and dtype; ``"tokens"``: a tokenizer makes it of the text in that array; ``"constant"``; ``"state"``.
+            shape and dtype; ``"tokens"``: a tokenizer makes it of the text in that array; ``"constant"``; ``"state"``;
+            ``"cache"``: a state that grows with each token; ``"derived"``: from a decoder's tokens and its cache.
         dtype: What the model takes.
         given: Dtype of the data after preprocessing.
         shape: Shape the model takes, batch included; None for free dimensions, None as a whole when it is not known.
@@ -119,7 +124,7 @@ class InputMeaning(Plain):
 
     name: str
     source: str
-    how: Literal["name", "only", "form", "tokens", "constant", "state"]
+    how: Literal["name", "only", "form", "tokens", "constant", "state", "cache", "derived"]
     dtype: str
     given: str = ""
     shape: tuple[int | None, ...] | None = None
@@ -133,12 +138,23 @@ class InputMeaning(Plain):
         """Name of the raw input that examples give for it: its own, or that of the text it is made of."""
         return self.source if self.how == "tokens" else self.name
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether examples must give it."""
+        return self.how not in ("constant", "state", "cache", "derived")
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether an output of the last step feeds it."""
+        return self.how in ("state", "cache")
+
     def __str__(self) -> str:
         dims = "any shape" if self.shape is None else " × ".join("?" if d is None else str(d) for d in self.shape)
         fed = {
             "constant": "a constant", "state": "the model's state, initially zero", "name": f"array {self.source!r}",
             "only": f"array {self.source!r}, the only one", "form": f"array {self.source!r}, the only one of its form",
-            "tokens": f"the tokens of {self.source!r}",
+            "tokens": f"the tokens of {self.source!r}", "cache": "the cache of earlier tokens, initially empty",
+            "derived": "the tokens and the cache",
         }[self.how]  # fmt: skip
         axis = f", batch on axis {self.batch_axis}" if self.batch_axis else ""
         kept = "" if self.given in ("", self.dtype) else f", {self.given} data"
@@ -249,6 +265,7 @@ class Contract(Plain):
         notes: Decisions that may surprise, one sentence each.
         detection: How the outputs of a detector are decoded; None for other models, and until it is known.
         padding_dependent: Whether a text's answer depends on how far its tokens are filled up, for the original model.
+        decoder: How a decoder with a cache is called from token to token; None for other models.
 
     Example:
         >>> contract = dk.examine(model, data).contract
@@ -267,6 +284,7 @@ class Contract(Plain):
     notes: tuple[str, ...] = ()
     detection: Detection | None = None
     padding_dependent: bool = field(default=False, metadata={RARE: True})
+    decoder: Decoder | None = field(default=None, metadata={RARE: True})
 
     @property
     def scored(self) -> OutputMeaning:
@@ -282,7 +300,8 @@ class Contract(Plain):
     def feeding(self) -> str:
         """Digest of the part that decides how examples reach the model."""
         parts = [[i.name, bool(i.source), i.batch_axis, i.raw] for i in self.inputs]
-        return json_digest([parts, self.state, self.constants, self.sequences])
+        more = [] if self.decoder is None else [self.decoder.to_json()]
+        return json_digest([parts, self.state, self.constants, self.sequences, *more])
 
     @property
     def reading(self) -> str:
@@ -293,7 +312,7 @@ class Contract(Plain):
     @property
     def asked(self) -> tuple[str, ...]:
         """Names of the raw inputs that every example has: one text for all that a tokenizer makes of it."""
-        needed = (i.asked for i in self.inputs if i.how not in ("constant", "state"))
+        needed = (i.asked for i in self.inputs if i.is_asked)
         return tuple(dict.fromkeys(needed))
 
     def input(self, name: str) -> InputMeaning:
@@ -301,16 +320,24 @@ class Contract(Plain):
         return next((i for i in self.inputs if i.name == name), None) or next(i for i in self.inputs if i.asked == name)
 
     @property
+    def _pairs(self) -> str:
+        """Which outputs feed which inputs at the next step, the first two of them."""
+        pairs = [f"{made} → {fed}" for made, fed in self.state.items()]
+        return ", ".join(pairs[:2]) + (", …" if len(pairs) > 2 else "")
+
+    @property
     def lines(self) -> list[tuple[str, str]]:
         """The contract as pairs of a heading and a sentence."""
-        found = [("input", str(i)) for i in self.inputs]
-        found += [("output", str(o)) for o in self.outputs]
+        found = [("input", str(i)) for i in self.inputs if i.how != "cache"]
+        found += [("output", str(o)) for o in self.outputs if self.decoder is None or o.role != "state"]
         if self.detection is not None:
             found.append(("boxes", str(self.detection)))
+        if self.decoder is not None:
+            found.append(("decoder", f"{self.decoder} ({self._pairs})"))
         found.append(("labels", str(self.labels)))
         if self.sequences:
             found.append(("state", "examples are sequences; each starts with fresh state"))
-        elif self.state:
+        elif self.state and self.decoder is None:
             found.append(("state", "every example starts with fresh state"))
         if self.batch_dependent:
             found.append(("batch", "answers depend on the batch: quality is measured at the target's batch size"))

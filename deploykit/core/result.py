@@ -106,6 +106,7 @@ class Footprint(Plain):
         energy_mj: Millijoules per example of what ``energy_from`` names, as a whole: its idle power is counted as well.
         energy_from: The counter, for example ``"RAPL: package-0, dram"``; "" where there was none.
         missing: Column that could not be measured here → why.
+        tokens_per_second: Tokens that a decoder writes for one text, with its cache and after the first ones, greedily.
     """
 
     load_ms: Interval | None = None
@@ -116,6 +117,7 @@ class Footprint(Plain):
     energy_mj: Interval | None = None
     energy_from: str = ""
     missing: dict[str, str] = field(default_factory=dict)
+    tokens_per_second: Interval | None = None
 
     def cost_per_million(self, price_per_hour: float) -> Interval | None:
         """What a million predictions cost on a machine with that price, made one batch after another.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from deploykit.core.contract import Contract, InputMeaning
 from deploykit.core.errors import DatasetError, UnsupportedModelError
 from deploykit.core.model import TensorSpec, align, fits_shape
+from deploykit.data.caching import completed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +61,8 @@ class Feeding:
         if self.contract is None:
             return self._arrange_plain(feeds)
         count = len(next(iter(feeds.values()), ()))
+        if self.contract.decoder is not None:
+            feeds = completed(self.contract.decoder, self.contract.inputs, feeds, self._cached(feeds, carried))
         arrays = []
         for spec, meaning in self.inputs:
             assert meaning is not None
@@ -67,6 +70,8 @@ class Feeding:
                 arrays.append(carried[meaning.name])
             elif meaning.name in feeds:
                 arrays.append(_fit(spec, feeds[meaning.name], raw=meaning.raw))
+            elif meaning.how == "cache":
+                arrays.append(_filled(self._empty(spec, meaning), 0, count))
             elif meaning.how in ("constant", "state"):
                 arrays.append(_filled(spec, self.contract.constants.get(meaning.name, 0), count))
             else:
@@ -75,6 +80,22 @@ class Feeding:
                     remedy="give one array for each input.",
                 )
         return arrays
+
+    def _cached(self, feeds: Mapping[str, NDArray[Any]], carried: Mapping[str, NDArray[Any]] | None) -> int:
+        """Tokens in the cache that comes with examples: as the file gave it, or from a caller, batch first."""
+        decoder = None if self.contract is None else self.contract.decoder
+        for name, axis in ((decoder and decoder.cache) or {}).items():
+            if carried and name in carried:
+                return int(carried[name].shape[axis])
+            if name in feeds:  # batch first
+                return int(feeds[name].shape[max(axis, 1)])
+        return 0
+
+    def _empty(self, spec: TensorSpec, meaning: InputMeaning) -> TensorSpec:
+        """A cache before the first token: nothing on its axis of tokens."""
+        decoder = None if self.contract is None else self.contract.decoder
+        axis = ((decoder and decoder.cache) or {})[meaning.name]
+        return replace(spec, shape=tuple(0 if a == axis else size for a, size in enumerate(spec.shape or ())))
 
     def _arrange_plain(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         specs = [spec for spec, _ in self.inputs]
@@ -91,7 +112,7 @@ class Feeding:
     def is_stepped(self, name: str, value: NDArray[Any]) -> bool:
         """Whether an array holds sequences of steps (axis 1) for an input."""
         meaning = None if self.contract is None else self.contract.input(name)
-        if meaning is None or meaning.how == "state" or meaning.shape is None:
+        if meaning is None or meaning.is_carried or meaning.shape is None:
             return False
         return value.ndim == len(meaning.shape) + 1
 

@@ -9,9 +9,11 @@ from deploykit.core.contract import Contract, Declared, InputMeaning
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
 from deploykit.core.mapped import each, extremes
 from deploykit.core.model import batch_axis_of, fits_shape, plain_name
+from deploykit.data.caching import decoder_of, next_tokens, writing
 from deploykit.data.examples import Data, Examples
 from deploykit.data.meaning import outputs_and_labels
 from deploykit.data.preprocess import Preprocess, remedy
+from deploykit.data.saying import said_of_inputs
 from deploykit.data.splitting import widened
 from deploykit.data.textual.attach import tokenized
 from deploykit.data.textual.labels import aligned, in_order_of
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from deploykit.core.decoder import Decoder
     from deploykit.core.model import Model, TensorSpec
 
     #: Model's input → array of the data, and how it was found.
@@ -33,9 +36,10 @@ _MOST_BY_FORM = 12
 def fitted(data: Data, model: Model, declared: Declared | None = None) -> Data:
     """The dataset with its inputs named as the model's, and the contract of both; see `Dataset.check`."""
     declared = declared or Declared()
+    _check_declared(model, declared)
+    decoder, declared = decoder_of(model, declared)
     fed = {*declared.constants, *declared.state.values()}
     data = widened(data, [spec.name for spec in model.inputs if spec.name not in fed])
-    _check_declared(model, declared)
     data, said = tokenized(data, [spec for spec in model.inputs if spec.name not in fed], model.hub)
     data, ordered = in_order_of(data, _classes(model))
     if any(spec.shape is None or len(spec.shape) > 2 for spec in model.outputs):
@@ -45,6 +49,8 @@ def fitted(data: Data, model: Model, declared: Declared | None = None) -> Data:
     probe = data.batch("evaluation", slice(0, 1))
     free = [s for s in model.inputs if s.name not in declared.constants]
     fed_back = set(declared.state.values())
+    if decoder is not None:
+        fed_back |= set(decoder.parts) - probe.keys()
     pairs = _paired(free, probe, fed_back, model)
     specs = {s.name: _with_axis(s, probe[pairs[s.name][0]] if s.name in pairs else None, model) for s in model.inputs}
     sequences = False
@@ -63,20 +69,31 @@ def fitted(data: Data, model: Model, declared: Declared | None = None) -> Data:
     # Text keeps its name: the arrays that its tokenizer makes of it have those of the model.
     names = {name if asked[source] == source else asked[source]: asked[source] for name, source in sources.items()}
     preprocess = {new: data.preprocess[old] for new, old in names.items() if old in data.preprocess}
-    inputs = tuple(_as_tokens(_meaning(specs[s.name], pairs, probe, preprocess, declared), data) for s in model.inputs)
+    inputs = tuple(
+        _as_tokens(_carried(_meaning(specs[s.name], pairs, probe, preprocess, declared), decoder), data)
+        for s in model.inputs
+    )
     renamed = replace(
         data, splits={s: p.renamed(names) for s, p in data.splits.items()}, preprocess=preprocess, contract=None
     )
+    said_next = False
+    if decoder is not None:
+        decoder = writing(decoder, renamed, {name: asked[source] for name, source in sources.items()})
+        said_next = not decoder.write and all(split.labels is None for split in renamed.splits.values())
+        renamed = next_tokens(decoder, renamed) if said_next else renamed
     notes = (
         *said,
         *ordered,
         *(f"the whole numbers of {s!r} were stored as real ones." for s in stored),
-        *_notes(inputs, data, sources),
+        *said_of_inputs(inputs, data, sources),
     )
     contract = Contract(
-        inputs, (), state=declared.state, constants=declared.constants, sequences=sequences, notes=notes
-    )
-    found, outputs, labels, more = outputs_and_labels(renamed, model, declared, sequences=sequences)
+        inputs, (), state=declared.state, constants=declared.constants, sequences=sequences, notes=notes,
+        decoder=decoder,
+    )  # fmt: skip
+    found, outputs, labels, more = outputs_and_labels(renamed, model, declared, decoder, sequences=sequences)
+    if said_next:
+        labels = replace(labels, how="the next token of each text", notes=())
     return replace(found, contract=replace(contract, outputs=outputs, labels=labels, notes=(*notes, *more)))
 
 
@@ -346,6 +363,13 @@ def _meaning(
     )  # fmt: skip
 
 
+def _carried(meaning: InputMeaning, decoder: Decoder | None) -> InputMeaning:
+    """What an input of a decoder means that no array feeds."""
+    if decoder is None or meaning.how != "state":
+        return meaning
+    return replace(meaning, how="cache" if meaning.name in (decoder.cache or {}) else "derived")
+
+
 def _as_tokens(meaning: InputMeaning, data: Examples) -> InputMeaning:
     """What an input means that a tokenizer feeds."""
     source = data.asked.get(meaning.source, meaning.source)
@@ -356,36 +380,5 @@ def _as_tokens(meaning: InputMeaning, data: Examples) -> InputMeaning:
     return replace(meaning, source=source, how="tokens", steps=", ".join(step.words()) if first else "")
 
 
-def _rounded(meaning: InputMeaning, raw: NDArray[Any] | None) -> list[str]:
-    """A sentence on whole numbers that the input cannot hold exactly."""
-    import numpy as np
-
-    if raw is None or raw.dtype.kind not in "iu" or not raw.size or meaning.dtype not in ("float16", "float32"):
-        return []
-    exact, most = 2 ** (np.finfo(meaning.dtype).nmant + 1), max(abs(int(raw.min())), abs(int(raw.max())))
-    if most <= exact:
-        return []
-    return [
-        f"input {meaning.name!r}: the whole numbers go up to {most:,}; {meaning.dtype} holds all of them only up to "
-        f"{exact:,}, others are rounded."
-    ]
-
-
 def _kind_of(batch: NDArray[Any]) -> str:
     return "string" if batch.dtype.kind in "SUO" else str(batch.dtype.name)
-
-
-def _notes(inputs: Sequence[InputMeaning], data: Examples, sources: Mapping[str, str]) -> list[str]:
-    found = []
-    for meaning in inputs:
-        found += _rounded(meaning, data.splits["evaluation"].inputs.get(sources.get(meaning.name, "")))
-        if meaning.how == "form":
-            found.append(f"input {meaning.name!r} gets the array {meaning.source!r}, the only one that fits.")
-        source = sources.get(meaning.name, "")
-        step, raw = data.preprocess.get(source), data.splits["evaluation"].inputs.get(source)
-        if step is not None and raw is not None and (order := step.moves_axes(raw.shape[1:])):
-            found.append(
-                f"input {meaning.name!r}: reshape={step.reshape} would mix up the channels of {raw.shape[1:]}; the "
-                f"axes are moved instead, as transpose={order} does it."
-            )
-    return found

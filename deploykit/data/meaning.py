@@ -22,6 +22,7 @@ from deploykit.data.labelled import Read, Shape, is_real, named, ways_to_read
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from deploykit.core.decoder import Decoder
     from deploykit.core.model import Model, TensorSpec
 
 #: Parts of names that say an output is a vector to be compared, not scores.
@@ -58,7 +59,7 @@ class Seen(Plain):
 
 
 def outputs_and_labels(
-    data: Data, model: Model, declared: Declared, *, sequences: bool
+    data: Data, model: Model, declared: Declared, decoder: Decoder | None = None, *, sequences: bool
 ) -> tuple[Data, tuple[OutputMeaning, ...], LabelMeaning, list[str]]:
     """The data with labels as the scored output needs them, the meaning of outputs and labels, and notes.
 
@@ -76,7 +77,10 @@ def outputs_and_labels(
             remedy="score an output with at least one value per example.",
         )
     free = [s for s in free if s.name not in whole] or free
-    data, spoken = _as_texts(data, declared, free)
+    writes = decoder is not None and bool(decoder.write)
+    if decoder is not None and writes:
+        free = [_written(_chosen(free, declared), decoder)]
+    data, spoken = _as_texts(data, replace(declared, scores="text") if writes else declared, free)
     labels = {name: split.labels for name, split in data.splits.items()}
     said = declared.kind == "values"  # then the operator does not decide what the labels are
     ways = {
@@ -99,16 +103,20 @@ def outputs_and_labels(
     read = ways[scored.name]
     assert isinstance(read, Read)
     read = replace(read, labels=named(read.labels, data, scored, model))
-    others = "part" if boxed else "judged"
+    others = "state" if writes else "part" if boxed else "judged"
     if declared.kind == "text" and read.labels.kind == "none":
         read = replace(read, labels=replace(read.labels, named=data.classes))
     notes += spoken
+    as_said = replace(declared, scores="values") if writes else declared  # it is text, whatever the file gives
     outputs = tuple(
         _meaning(
-            s, model, declared, "state" if s.name in carried else "scored" if s.name == scored.name else others, read
+            s, model, as_said, "state" if s.name in carried else "scored" if s.name == scored.name else others, read
         )
         for s in model.outputs
     )
+    if writes:
+        why = "written token by token" if scored.dtype == "string" else "token numbers, written one by one"
+        outputs = tuple(replace(o, kind="text", why=why) if o.name == scored.name else o for o in outputs)
     if boxed:
         outputs = tuple(replace(o, kind="boxes", why="") if o.name == scored.name else o for o in outputs)
     notes += [
@@ -118,6 +126,20 @@ def outputs_and_labels(
     ]
     recoded = {name: replace(split, labels=read.recode.get(name, split.labels)) for name, split in data.splits.items()}
     return replace(data, splits=recoded), outputs, read.labels, notes
+
+
+def _chosen(free: Sequence[TensorSpec], declared: Declared) -> TensorSpec:
+    """The output with the next token's scores: the one that is named, else the first one."""
+    by_name = {s.name: s for s in free}
+    if declared.output and declared.output not in by_name:
+        raise DatasetError(f"Output {declared.output!r} is state.", remedy="score another output.")
+    return by_name.get(declared.output, free[0])
+
+
+def _written(spec: TensorSpec, decoder: Decoder) -> TensorSpec:
+    """What a decoder writes instead of scores: a text for each example, or token numbers."""
+    text = bool(decoder.tokenizer)
+    return replace(spec, dtype="string" if text else "int64", shape=(None,) if text else (None, None), operator="")
 
 
 def _scored(
@@ -187,7 +209,7 @@ def _holding_boxes(free: Sequence[TensorSpec], declared: Declared, labels: NDArr
 
 def _meaning(spec: TensorSpec, model: Model, declared: Declared, role: Any, read: Read) -> OutputMeaning:
     axis = batch_axis_of(spec, model)
-    if role == "state":
+    if role == "state" and spec.name in declared.state:
         fed = next(s for s in model.inputs if s.name == declared.state[spec.name])
         axis = batch_axis_of(fed, model)
     found = OutputMeaning(spec.name, "values", role, spec.dtype, spec.shape, axis)

@@ -40,7 +40,7 @@ def feeds(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
             continue
         dtype: Any = object if meaning.dtype == "string" else meaning.dtype
         value = np.asarray(manifest.contract.constants.get(name, 0), dtype)
-        if meaning.how == "state" and meaning.shape is not None:
+        if meaning.is_carried and meaning.shape is not None:
             dims = [count if axis == meaning.batch_axis else d or 1 for axis, d in enumerate(meaning.shape)]
             value = np.broadcast_to(value, dims)
         found[there] = value

@@ -88,6 +88,7 @@ class Exporter(Adapter):
         sample: Kind of tiny model (`deploykit.testing.models.KINDS`) that shows it, where the small CNN cannot.
         encrypts: Whether deploykit's server runs it with nothing beside, so that its model may be encrypted: `write`
             puts the model's files into `Draft.vault`.
+        bare: Whether its server runs the model file alone, without anything of deploykit around it.
         editable: Patterns of its files that may be changed when it is deployed, and names of those that are made later.
             ``*`` stands for any characters, slashes too. Servers and ``deploykit verify`` do not compare their digests.
     """
@@ -97,6 +98,7 @@ class Exporter(Adapter):
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     place: ClassVar[str] = "servers"
     encrypts: ClassVar[bool] = False
+    bare: ClassVar[bool] = False
     editable: ClassVar[tuple[str, ...]] = ()
 
     @property

@@ -154,6 +154,13 @@ def _key(exporter: Exporter, place: str) -> Key:
 def _check_layout(exporter: Exporter, chosen: Exportable) -> None:
     if reason := exporter.refuses(chosen.format):
         raise unfitting(chosen, exporter.name, reason, lambda name: not exporter.refuses(name))
+    decoder = chosen.data.checked.decoder
+    if exporter.bare and decoder is not None and decoder.write:
+        raise ExportError(
+            f"The layout {exporter.name!r} runs the model alone, which gives scores of the next token; the text of "
+            f"{decoder.write} tokens is written by deploykit's server.",
+            remedy="choose layout='folder' or 'container', or sweep without generate=.",
+        )
 
 
 def _served_name(default: str, name: str | None) -> str:

@@ -72,7 +72,7 @@ def save_file(candidate: Exportable | SupportsExport, path: str | Path) -> Path:
 def _save_frozen(chosen: Exportable, target: Path) -> Path:
     runtime = RUNTIMES.get(chosen.target.runtime)
     contract = chosen.data.checked
-    if contract.sequences or any(i.how == "state" for i in contract.inputs):
+    if contract.sequences or any(i.is_carried for i in contract.inputs):
         raise ExportError(
             "The model carries state from step to step, which a frozen graph does not keep.",
             remedy="save the SavedModel: a name without a suffix.",

@@ -80,7 +80,7 @@ def _shape(shape: tuple[int | None, ...] | None) -> str:
 
 
 def _steps(candidate: Exportable, name: str) -> str:
-    if candidate.data.checked.input(name).how == "state":
+    if candidate.data.checked.input(name).is_carried:
         return "may be omitted: zeros"
     step = candidate.data.preprocess.get(name)
     if step is None or step.is_identity:

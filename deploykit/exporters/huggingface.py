@@ -112,7 +112,7 @@ def _metadata(candidate: Exportable, manifest: Manifest, task: str) -> dict[str,
 def _task(candidate: Exportable) -> str:
     """The Hub's name of what the model does, "" where facts do not say."""
     contract = candidate.data.checked
-    fed = [i for i in contract.inputs if i.how not in ("constant", "state")]
+    fed = [i for i in contract.inputs if i.is_asked]
     scored = next((o for o in contract.outputs if o.role == "scored"), None)
     if len(fed) != 1 or scored is None or fed[0].shape is None:
         return ""

@@ -74,6 +74,7 @@ class KServe(Exporter):
     """Holds any format with deploykit's container, and ONNX with Triton."""
 
     name = "kserve"
+    bare = True
     label = "KServe"
     place = "clusters"
     help = (

@@ -43,6 +43,7 @@ class OpenVINOModelServer(Exporter):
     """Holds what OpenVINO reads."""
 
     name = "openvino_model_server"
+    bare = True
     label = "OpenVINO Model Server"
     help = "ONNX, TFLite and SavedModel: NAME/VERSION/ and config.json: a repository for OpenVINO Model Server."
     accepts = frozenset({"onnx", "tflite", "saved_model"})

@@ -49,6 +49,7 @@ class TFServing(Exporter):
     """Holds SavedModel folders."""
 
     name = "tfserving"
+    bare = True
     label = "TensorFlow Serving"
     help = "SavedModel only: NAME/VERSION/, models.config and warm-up requests, as TensorFlow Serving loads them."
     accepts = frozenset({"saved_model"})

@@ -36,6 +36,7 @@ class Triton(Exporter):
     """Holds ONNX files."""
 
     name = "triton"
+    bare = True
     label = "Triton"
     help = "ONNX only: NAME/config.pbtxt, NAME/VERSION/model.onnx and warm-up inputs: a repository for Triton."
     accepts = ACCEPTS

@@ -34,13 +34,15 @@ def read(outputs: NDArray[Any], meaning: OutputMeaning, names: tuple[str, ...] =
         names: Class names by index, for outputs that are text; the vocabulary that decodes them to text.
 
     Returns:
-        Scores, shape (examples, …, classes); class numbers, shape (examples, …); texts, shape (examples,); or numbers
-        as they are.
+        Scores, shape (examples, …, classes); class numbers, shape (examples, …); texts, shape (examples,), or the
+        numbers of their tokens where there is no vocabulary; or numbers as they are.
     """
     import numpy as np
 
     kind = meaning.kind
     if kind == "text":
+        if not names and outputs.dtype.kind in "iu":  # a decoder wrote them, and there is no tokenizer
+            return outputs
         return texts(outputs, names)
     if kind in _NUMBERS and meaning.class_axis not in (-1, outputs.ndim - 1):  # masks with their one channel first
         outputs = outputs.squeeze(meaning.class_axis)[..., None]

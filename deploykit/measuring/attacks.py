@@ -96,7 +96,7 @@ class Aim:
 
         labels, split = data.labels("evaluation"), data.splits["evaluation"]
         index = np.sort(np.random.default_rng(seed).permutation(len(split))[:count])
-        needed = [one.name for one in contract.inputs if one.how not in ("constant", "state")]
+        needed = [one.name for one in contract.inputs if one.is_asked]
         found = data.batch("evaluation", index)
         array = found[needed[0]] if len(needed) == 1 and needed[0] in found else np.zeros(0, "O")
         scored = contract.scored

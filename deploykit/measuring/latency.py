@@ -40,7 +40,7 @@ _LENGTH_ROUNDS = 5
 _WORK = "deploykit.measuring.sessions.timing_work"
 _WORDS = {
     "prepare": "starting", "open_session": "loading", "warm_up": "warm-up", "run_block": "timing",
-    "count_energy": "energy", "run_length": "timing",
+    "count_energy": "energy", "run_length": "timing", "write_tokens": "writing",
 }  # fmt: skip
 
 
@@ -90,6 +90,9 @@ class Series(Plain):
         energy_from: What counted it.
         no_energy: Why nothing did.
         lengths_ns: Size of the free dimensions → medians of its blocks; those that did not work are missing.
+        tokens: Tokens that a decoder wrote with its cache, after the first ones; 0 for other models.
+        tokens_ns: Their time.
+        no_tokens: Why a decoder wrote none.
     """
 
     block_medians_ns: tuple[int, ...] = ()
@@ -109,6 +112,9 @@ class Series(Plain):
     energy_from: str = ""
     no_energy: str = ""
     lengths_ns: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    tokens: int = 0
+    tokens_ns: int = 0
+    no_tokens: str = ""
 
 
 @dataclass(frozen=True)
@@ -308,6 +314,9 @@ class _Launching:
         slow = {k for k, found in loaded.items() if found["slow_meter"]} if self.order.index < _ENERGY_LAUNCHES else ()
         for key, counted in everybody("count_energy", lambda key: {"wanted": key in slow}).items() if slow else ():
             blocks[key][-1] |= counted
+        if any(found["writes"] for found in loaded.values()):
+            for key, written in everybody("write_tokens", lambda _key: {}).items():
+                warm[key] |= written
         lengths: dict[str, dict[str, tuple[int, ...]]] = {e.key: {} for e in entries}
         for length in sorted({n for e in entries for n in e.target.lengths}):
             for _round in range(_LENGTH_ROUNDS):
@@ -349,4 +358,7 @@ def _series(blocks: list[dict[str, Any]], warm: dict[str, Any], seconds: float) 
         energy_runs=sum(b["energy_runs"] for b in blocks),
         energy_from=warm["energy_from"],
         no_energy=warm["no_energy"],
+        tokens=warm.get("tokens", 0),
+        tokens_ns=warm.get("tokens_ns", 0),
+        no_tokens=warm.get("no_tokens", ""),
     )

@@ -68,4 +68,5 @@ class Settings:
 
 def declared_of(options: Mapping[str, Any]) -> Declared:
     """What options say of the signature."""
-    return Declared.of(options["output"], options["scores"], options["state"], options["constants"], options["boxes"])
+    said = ("output", "scores", "state", "constants", "boxes", "generate")
+    return Declared.of(**{name: options[name] for name in said})

@@ -169,6 +169,7 @@ def _footprint(found: Footprint, price: float | None) -> list[str]:
             ("from disk in", found.cold_load_ms, " ms"),
             ("first inference", found.first_ms, " ms"),
             ("throughput", found.throughput, " examples/s"),
+            ("writes", found.tokens_per_second, " tokens/s"),
             ("energy", found.energy_mj, f" mJ for each ({found.energy_from})"),
         )
         if value is not None

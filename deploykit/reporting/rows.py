@@ -203,6 +203,7 @@ def _footprint(row: Result, price: float | None) -> dict[str, Any]:
         **_interval("cold_load_ms", found.cold_load_ms),
         **_interval("first_ms", found.first_ms),
         **_interval("throughput", found.throughput),
+        **_interval("tokens_per_second", found.tokens_per_second),
         **_interval("memory_bytes", found.memory_bytes),
         **_interval("energy_mj", found.energy_mj),
         "energy_from": found.energy_from,

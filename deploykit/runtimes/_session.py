@@ -11,6 +11,7 @@ from deploykit.core.contract import Contract, OutputMeaning
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.model import TensorSpec, align
 from deploykit.data.feeding import Feeding, forms
+from deploykit.runtimes._writing import write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,6 +127,8 @@ class Session:
         import numpy as np
 
         count = len(next(iter(feeds.values()), ()))
+        if self.contract is not None and self.contract.decoder is not None and self.contract.decoder.write:
+            return {self.contract.scored.name: write(self, feeds, self.contract.decoder)}
         size = self.batch_size or count or 1
         if count == size:
             return self._predict_batch(feeds)
@@ -160,6 +163,20 @@ class Session:
             by_name = {meaning.name: np.array(values[place]) for place, _, meaning in self._named_outputs}
             carried = {fed: by_name[made] for made, fed in contract.state.items()}
         return {name: np.stack([s[name] for s in steps], axis=1) for name in steps[0]}
+
+    def answer(self, values: Sequence[NDArray[Any]], name: str) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """One output of a run, batch first, and all as the file gave them, by the contract's names.
+
+        Args:
+            values: What `run` gave.
+            name: The output.
+        """
+        import numpy as np
+
+        by_name = {meaning.name: values[place] for place, _, meaning in self._named_outputs}
+        spec, meaning = next((s, m) for _, s, m in self._named_outputs if m.name == name)
+        found = _real(spec, np.asarray(by_name[name]))
+        return (np.moveaxis(found, meaning.batch_axis, 0) if meaning.batch_axis else found), by_name
 
     def _named(self, values: Sequence[NDArray[Any]], count: int) -> dict[str, NDArray[Any]]:
         """Outputs by the contract's names, batch first; each of ``count`` examples gets what is the same for all."""

@@ -162,6 +162,7 @@ def _fed(
         state=contract.state,
         constants=contract.constants,
         boxes=contract.detection.said if contract.detection else {},
+        generate=contract.decoder.write if contract.decoder else 0,
     )
     found = data.check(_signature(contract, whose), declared)
     return replace(found, contract=replace(contract, labels=found.checked.labels))
@@ -173,7 +174,7 @@ def _few(names: tuple[str, ...]) -> str:
 
 def _sources(data: Dataset, contract: Contract, whose: str) -> dict[str, str]:
     """Model's input → array of the data: by the model's name, by the name it had when it was measured, or the only."""
-    wanted = [meaning for meaning in contract.inputs if meaning.how not in ("constant", "state")]
+    wanted = [meaning for meaning in contract.inputs if meaning.is_asked]
     found = {}
     for meaning in wanted:
         name = next((name for name in (meaning.name, meaning.source) if name in data.inputs), "")

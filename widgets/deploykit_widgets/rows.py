@@ -111,6 +111,7 @@ def _footprint(found: Footprint | None) -> dict[str, Any]:
         "coldLoad": _known(found.cold_load_ms),
         "first": _known(found.first_ms),
         "throughput": _known(found.throughput),
+        "tokens": _known(found.tokens_per_second),
         "energy": _known(found.energy_mj),
         "missing": {name: why for name, why in missing.items() if why},
     }

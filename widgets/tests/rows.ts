@@ -31,6 +31,7 @@ export function aRow(more: Partial<IRow> = {}): IRow {
     coldLoad: null,
     first: [1.1, 1.0, 1.2],
     throughput: [11_000, 10_500, 11_600],
+    tokens: null,
     energy: null,
     missing: { energy: 'this machine shows no energy counters' },
     size: 449_000,

@@ -63,7 +63,7 @@ class TriggerSet:
         Raises:
             UnsupportedModelError: It is not a classifier of images or numbers with one input.
         """
-        needed = [one.name for one in contract.inputs if one.how not in ("constant", "state")]
+        needed = [one.name for one in contract.inputs if one.is_asked]
         classes = _classes(contract)
         if len(needed) != 1 or not classes:
             raise UnsupportedModelError(

@@ -155,7 +155,7 @@ class RobustnessOptions(TypedDict, total=False):
     attacks: Annotated[
         int,
         option("int", 0, "Examples to attack: changed by little on purpose, to see what it does to robustness.",
-                label="Examples to attack", metavar="N", minimum=0, special=(0, "no attacks"), panel=True,
+                label="Examples to attack", metavar="N", minimum=0, special=(0, "attack none"), panel=True,
                 hint="Takes 200 questions for each example and candidate.",
                 more="Each row gets the accuracy on examples made against the original by 20 steps of PGD, after the "
                 "Square attack on the candidate itself (200 questions an example), and under the worse of both."),
@@ -227,6 +227,14 @@ class SignatureOptions(TypedDict, total=False):
                 read=_as_given, parse=number_or_text, pairs=True,
                 more='A dictionary, for example ``{"format": "xyxy", "nms": "outside", "iou": 0.6}``. What is left out '
                 "is found out by names, shapes, ranges and labels, or asked for."),
+    ]  # fmt: skip
+    generate: Annotated[
+        int,
+        option("int", 0, "Tokens that a decoder with a cache writes after each example, greedily.", metavar="N",
+                minimum=0, maximum=100_000, special=(0, "only read the examples"),
+                more="The written tokens, or the text that a tokenizer makes of them, are then its answer: metrics of "
+                "texts judge it, and the server gives it. 0: scores of the next token at each place of the example "
+                "are."),
     ]  # fmt: skip
 
 

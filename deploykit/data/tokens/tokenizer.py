@@ -143,6 +143,15 @@ class Tokenizer(Plain):
                 array[number, place] = values[column]
         return {name: columns[column] for name, column in self.feeds}
 
+    def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """Texts of token numbers, without those of special tokens.
+
+        Args:
+            rows: Token numbers of each text.
+        """
+        found: list[str] = _built(self.content, 0).decode_batch([list(row) for row in rows])
+        return found
+
     def lengths(self, texts: Any) -> NDArray[Any]:
         """Tokens of each text before it is cut, int64 of shape (texts,)."""
         import numpy as np

@@ -168,7 +168,7 @@ def tensors(
             runs a fixed number of examples.
     """
     contract = candidate.data.checked
-    if contract.sequences or any(i.how == "state" for i in contract.inputs):
+    if contract.sequences or any(i.is_carried for i in contract.inputs):
         raise ExportError(
             "The model carries state from step to step, which the code would have to keep.", remedy=_OTHER
         )

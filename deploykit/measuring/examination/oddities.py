@@ -40,7 +40,7 @@ def odd_outputs(
     scored = outputs[contract.scored.name]
     count = len(scored) if scored.ndim else 0
     for meaning in contract.outputs:
-        value = outputs[meaning.name]
+        value = outputs.get(meaning.name, np.zeros(0))
         if value.dtype.kind == "f" and (share := float(np.isnan(value).mean()) if value.size else 0.0):
             yield f"Output {meaning.name!r} is NaN in {100 * share:.1f} % of its values for the original model."
     meaning, value = contract.scored, scored
@@ -73,7 +73,12 @@ def odd_outputs(
         yield f"Output {meaning.name!r} is the same for all {count} examples: score another one, {ways}."
         return
     scores = read(value, meaning, contract.labels.named)
-    if value.dtype.kind in "SUO" and labels is not None and bool((answers(scores) == NOT_A_NUMBER).all()):
+    if (
+        value.dtype.kind in "SUO"
+        and meaning.kind != "text"
+        and labels is not None
+        and bool((answers(scores) == NOT_A_NUMBER).all())
+    ):
         some = value.flat[0].decode("utf-8", "replace") if isinstance(value.flat[0], bytes) else str(value.flat[0])
         yield (
             f"Output {meaning.name!r} gives names such as {some!r}, and none of them is a label: give the names as "

@@ -57,6 +57,8 @@ def _footprint(series: Sequence[Series]) -> Footprint:
         missing["cold_load_ms"] = _why_not_cold(loaded)
     if energy is None and (why := next((s.no_energy for s in series if s.no_energy), "")):
         missing["energy_mj"] = why
+    if why := next((s.no_tokens for s in series if s.no_tokens), ""):
+        missing["tokens_per_second"] = why
     return Footprint(
         load_ms=warm,
         cold_load_ms=cold,
@@ -66,6 +68,7 @@ def _footprint(series: Sequence[Series]) -> Footprint:
         energy_mj=energy,
         energy_from=next((s.energy_from for s in series if s.energy_runs), ""),
         missing=missing,
+        tokens_per_second=_interval(series, lambda s: s.tokens * 1e9 / s.tokens_ns if s.tokens else None),
     )
 
 

@@ -17,6 +17,7 @@ from deploykit.measuring.sessions import page_cache
 from deploykit.measuring.sessions.energy import Meter, meter
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.runtimes._session import Session
+from deploykit.runtimes._writing import pace
 from deploykit.sandbox.task import Report
 
 #: Different real inputs that timed runs cycle through, so that no cache holds one answer.
@@ -37,6 +38,8 @@ _LEAD_CAP_S = 0.005
 #: Time of a block at a length that a target names, and different inputs.
 _LENGTH_S = 0.02
 _LENGTH_SAMPLES = 4
+#: Tokens that a decoder writes to find its pace, unless it is to write fewer.
+_TOKENS = 34
 #: A counter of energy that moves no more rarely than this is read around each block; for others there is a run of its
 #: own, of so many steps of theirs.
 _FINE_S = 0.002
@@ -86,7 +89,7 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     Returns:
         ``load_ns``; ``cached``: ``"warm"``, ``"cold"``, "" for in between, None where the system does not say;
         ``batch``: examples of an inference; ``energy_from``: what counts energy; ``no_energy``: why nothing does;
-        ``slow_meter``: whether it takes a run of its own.
+        ``slow_meter``: whether it takes a run of its own; ``writes``: whether it is a decoder that can write.
     """
     global _opened
     assert _prepared is not None
@@ -116,6 +119,7 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         "energy_from": "" if isinstance(counter, str) else counter.name,
         "no_energy": counter if isinstance(counter, str) else "",
         "slow_meter": not isinstance(counter, str) and counter.steps_s > _FINE_S,
+        "writes": data.contract is not None and data.contract.decoder is not None,
     }
 
 
@@ -181,6 +185,27 @@ def count_energy(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     return {"energy_uj": opened.meter.between(before, opened.meter.read()), "energy_runs": runs}
 
 
+def write_tokens(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Have a decoder write after the first example, with its cache.
+
+    Returns:
+        ``tokens`` and ``tokens_ns``, the time that these took; ``no_tokens``: why there are none.
+    """
+    opened = _current()
+    contract = opened.session.contract
+    if _prepared is None or contract is None or contract.decoder is None:
+        return {}
+    example = _prepared.data.batch("evaluation", slice(0, 1))
+    try:
+        done, taken = pace(opened.session, example, contract.decoder, _TOKENS)
+    except MemoryError:
+        raise
+    except Exception as error:  # each runtime has its own: the model's texts may be shorter than it says
+        traceback.print_exc()
+        return {"no_tokens": f"it could not write {_TOKENS} tokens after the first example: {error}"[:300]}
+    return {"tokens": done, "tokens_ns": taken, "no_tokens": "" if done else "examples are as long as texts may be"}
+
+
 def run_length(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """One timed block with the free dimensions of the inputs at ``length``, where the target names it.
 
@@ -222,6 +247,8 @@ def _of_length(opened: _Opened, length: int) -> list[list[Any]]:
         sized = list(arrays)
         for place, axes in zip(range(len(specs)), free, strict=True):
             for axis in axes:
+                if not sized[place].shape[axis]:  # a cache, empty as before
+                    continue
                 here = np.arange(length) % sized[place].shape[axis]
                 sized[place] = np.ascontiguousarray(np.take(sized[place], here, axis))
         found.append(sized)

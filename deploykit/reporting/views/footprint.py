@@ -15,12 +15,19 @@ _HEADERS = (
     "Candidate", "Runtime", "Load, ms", "Load from disk, ms", "First inference, ms", "Examples/s", "Memory, MB",
     "Energy, mJ each",
 )  # fmt: skip
+_TOKENS = "Tokens/s"
 _COST = "Cost per million"
 
 
-def headers(*, priced: bool) -> list[str]:
-    """Column titles."""
-    return [*_HEADERS, *([_COST] if priced else [])]
+def headers(rows: Sequence[Result], *, priced: bool) -> list[str]:
+    """Column titles for rows that have a footprint."""
+    return [*_HEADERS, *([_TOKENS] if _writes(rows) else []), *([_COST] if priced else [])]
+
+
+def _writes(rows: Sequence[Result]) -> bool:
+    """Whether one of the rows is a decoder that writes, or should."""
+    found = [row.measurement.footprint for row in rows if row.measurement and row.measurement.footprint]
+    return any(one.tokens_per_second is not None or "tokens_per_second" in one.missing for one in found)
 
 
 def measured(rows: Sequence[Result]) -> list[Result]:
@@ -31,10 +38,11 @@ def measured(rows: Sequence[Result]) -> list[Result]:
 
 def cells(rows: Sequence[Result], price_per_hour: float | None = None) -> list[list[str]]:
     """The cells of rows that have a footprint."""
-    return [_cells(row, price_per_hour) for row in rows]
+    writes = _writes(rows)
+    return [_cells(row, price_per_hour, writes=writes) for row in rows]
 
 
-def _cells(row: Result, price: float | None) -> list[str]:
+def _cells(row: Result, price: float | None, *, writes: bool) -> list[str]:
     assert row.measurement is not None
     found = row.measurement.footprint
     assert found is not None
@@ -48,6 +56,7 @@ def _cells(row: Result, price: float | None) -> list[str]:
         numbers.amount(found.throughput),
         numbers.amount(_scaled(found.memory_bytes, 1e-6)),
         missing.get("energy_mj") or numbers.amount(found.energy_mj),
+        *([missing.get("tokens_per_second") or numbers.amount(found.tokens_per_second)] if writes else []),
         *([numbers.amount(found.cost_per_million(price))] if price else []),
     ]
 
@@ -58,7 +67,7 @@ def _scaled(interval: Interval | None, factor: float) -> Interval | None:
 
 def reasons(rows: Sequence[Result]) -> list[str]:
     """Why columns are not measurable here, and what counted energy: one sentence each."""
-    names = {"cold_load_ms": "Loading from disk", "energy_mj": "Energy"}
+    names = {"cold_load_ms": "Loading from disk", "energy_mj": "Energy", "tokens_per_second": "The pace of writing"}
     found = [row.measurement.footprint for row in rows if row.measurement and row.measurement.footprint]
     missing = dict.fromkeys((names.get(k, k), why) for one in found for k, why in one.missing.items())
     sources = dict.fromkeys(one.energy_from for one in found if one.energy_from)
@@ -81,7 +90,7 @@ def text_table(rows: Sequence[Result], price_per_hour: float | None = None) -> s
     shown = measured(rows)
     if not shown:
         return ""
-    lines = table.aligned([headers(priced=bool(price_per_hour)), *cells(shown, price_per_hour)], words=range(2))
+    lines = table.aligned([headers(shown, priced=bool(price_per_hour)), *cells(shown, price_per_hour)], words=range(2))
     return "\n".join([*lines, *reasons(shown), *([priced(price_per_hour)] if price_per_hour else [])])
 
 
@@ -96,6 +105,6 @@ def html_table(rows: Sequence[Result], price_per_hour: float | None = None) -> s
         + "</tr>"
         for line in cells(shown, price_per_hour)
     ]
-    drawn = table.framed(headers(priced=bool(price_per_hour)), body, "Footprint of candidates", table.numeric)
+    drawn = table.framed(headers(shown, priced=bool(price_per_hour)), body, "Footprint of candidates", table.numeric)
     said = [*reasons(shown), *([priced(price_per_hour)] if price_per_hour else [])]
     return drawn + "".join(f'<p class="dk-soft">{html.escape(line)}</p>' for line in said)

@@ -40,7 +40,7 @@ def test_the_keyword_arguments_of_a_sweep_are_those_people_have_in_scripts():
         "store": "runs", "progress": None, "candidates": (), "metric": "auto", "engine": "local", "seed": 0,
         "timeout": 600.0, "memory": 0.0, "launches": 10, "adaptive": True, "max_drop": None, "racing": True,
         "search": "grid", "budget": None, "sensitivity": False, "output": None, "scores": None, "state": None,
-        "constants": None, "boxes": None, "attacks": 0, "strength": 0.03,
+        "constants": None, "boxes": None, "generate": 0, "attacks": 0, "strength": 0.03,
     }  # fmt: skip
 
 

@@ -57,6 +57,8 @@ export interface IRow {
   first: Interval | null;
   /** Examples per second. */
   throughput: Interval | null;
+  /** Tokens per second that a decoder writes. */
+  tokens: Interval | null;
   /** Millijoules per example. */
   energy: Interval | null;
   /** Why one of these cannot be measured here. */

@@ -48,6 +48,7 @@ export const MORE = [
   'coldLoad',
   'first',
   'throughput',
+  'tokens',
   'energy',
   'score',
   'agreement',
@@ -75,7 +76,7 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
     cell: row => one(get(row), kilobytes),
     sort: get
   });
-  const over = (title: string, name: 'load' | 'coldLoad' | 'first' | 'throughput' | 'energy'): Unnamed => ({
+  const over = (title: string, name: 'load' | 'coldLoad' | 'first' | 'throughput' | 'tokens' | 'energy'): Unnamed => ({
     title,
     cell: row => {
       const why = name === 'coldLoad' || name === 'energy' ? row.missing[name] : undefined;
@@ -125,6 +126,7 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
     coldLoad: over('Load from disk, ms', 'coldLoad'),
     first: over('First inference, ms', 'first'),
     throughput: over('Examples/s', 'throughput'),
+    tokens: over('Tokens/s', 'tokens'),
     energy: over('Energy, mJ each', 'energy'),
     score: {
       title: share ? `${metric}, %` : metric,
@@ -243,6 +245,7 @@ export function rowAsText(row: IRow): string {
     ...spread('cold_load_ms', row.coldLoad),
     ...spread('first_ms', row.first),
     ...spread('throughput', row.throughput),
+    ...spread('tokens_per_second', row.tokens),
     ...spread('energy_mj', row.energy),
     ['size_bytes', row.size],
     ['compressed_bytes', row.compressed],
