@@ -13,8 +13,8 @@ import sys
 MARK = b"\0deploykit "
 
 
-def start(version):  # type: ignore[no-untyped-def]  # older Pythons read this as well
-    """Say what is here; serve when deploykit has the given version."""
+def start(version, serving=True):  # type: ignore[no-untyped-def]  # older Pythons read this as well
+    """Say what is here; serve when that is wanted and deploykit has the given version."""
     found = {
         "python": platform.python_version(),
         "executable": sys.executable,
@@ -32,9 +32,10 @@ def start(version):  # type: ignore[no-untyped-def]  # older Pythons read this a
             if found["version"] == version:
                 for needed in ("msgspec", "numpy", "psutil"):
                     __import__(needed)
-                from deploykit.engines import _lent
+                if serving:
+                    from deploykit.engines import _lent
 
-                serve = _lent.serve
+                    serve = _lent.serve
         except ImportError as error:
             found["missing"] = str(error)
     os.write(1, b"\n" + MARK + json.dumps(found).encode() + b"\n")

@@ -122,6 +122,17 @@ class Engine(Adapter):
             EngineError: It cannot work; says why.
         """
 
+    def look(self, address: str) -> str:
+        """What is at an address, in words; "" where that is not known. No work begins, and nothing is installed there.
+
+        Asked in a thread of its own while the address is typed.
+
+        Raises:
+            EngineError: It cannot be used; says why.
+        """
+        del address
+        return ""
+
     def work(
         self,
         address: str,

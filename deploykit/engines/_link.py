@@ -47,6 +47,7 @@ class Link:
     Args:
         command: The process; it runs a Python on the machine that executes what it reads up to a zero byte.
         timeout_s: How long that may take.
+        serving: Whether a worker begins there; else it only says what is there, and ends.
 
     Attributes:
         found: What the bootstrap has found there, see `deploykit.engines._bootstrap`.
@@ -56,7 +57,7 @@ class Link:
         Unreachable: There is no Python at the other end, or no way to it.
     """
 
-    def __init__(self, command: Sequence[str], timeout_s: float) -> None:
+    def __init__(self, command: Sequence[str], timeout_s: float, *, serving: bool = True) -> None:
         self._process = subprocess.Popen(  # noqa: S603  a program of the user's system
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the driver's to handle
@@ -75,7 +76,7 @@ class Link:
         timer = threading.Timer(timeout_s, self._process.kill)
         timer.start()
         try:
-            self.found = self._greet(self._process.stdin, self._process.stdout)
+            self.found = self._greet(self._process.stdin, self._process.stdout, serving=serving)
         except (OSError, EOFError, ValueError):
             late = not timer.is_alive()
             self._hang_up()
@@ -131,9 +132,9 @@ class Link:
 
     # -- threads ----------------------------------------------------------------------------------------------------
 
-    def _greet(self, stdin: IO[bytes], stdout: IO[bytes]) -> dict[str, Any]:
+    def _greet(self, stdin: IO[bytes], stdout: IO[bytes], *, serving: bool) -> dict[str, Any]:
         """Send the bootstrap, and pass over what is said before it speaks."""
-        stdin.write(f"{inspect.getsource(_bootstrap)}\nstart({__version__!r})\n".encode() + b"\0")
+        stdin.write(f"{inspect.getsource(_bootstrap)}\nstart({__version__!r}, {serving})\n".encode() + b"\0")
         stdin.flush()
         left = _GREETING_BYTES
         while left > 0:

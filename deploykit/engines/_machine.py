@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from deploykit._version import __version__
 from deploykit.core.errors import Cancelled, DeploykitError, EngineError
 from deploykit.engines import _fleet
 from deploykit.engines import _worker as remote
 from deploykit.engines._contract import OnReport
 from deploykit.engines._fleet import HELLO_S, Fleet, Member, WorkerLost
 from deploykit.engines._link import Link, Unreachable
-from deploykit.engines._openssh import CONNECT_S, Place, explain, to_set_up
+from deploykit.engines._openssh import CONNECT_S, Place, check_found, explain, pip
 
 #: How long a slow board may take to log a user in and start Python, besides the connection.
 _START_S = 50.0
@@ -25,6 +24,36 @@ _PING_S = 5.0
 _DEVICES_S = 120.0
 _SILENCE_S = 20.0
 _POLL_S = 0.2
+
+
+def look(place: Place) -> dict[str, Any]:
+    """What is there, see `deploykit.engines._bootstrap`; no worker begins, and nothing is written.
+
+    Raises:
+        EngineError: It cannot be reached, or lacks what is needed; says what, and which command helps.
+    """
+    try:
+        link = _linked(place, serving=False)
+    except Unreachable as failure:
+        raise explain(place, failure)[0] from None
+    link.close()
+    check_found(place, link.found)
+    return link.found
+
+
+def _linked(place: Place, *, serving: bool = True) -> Link:
+    """A connection.
+
+    Raises:
+        Unreachable: There is no Python at the other end, or no way to it.
+        EngineError: There is no OpenSSH here.
+    """
+    try:
+        return Link(place.command(), CONNECT_S + _START_S, serving=serving)
+    except OSError as error:
+        raise EngineError(
+            f"OpenSSH's client could not be started: {error}.", remedy="install it: the package openssh-client."
+        ) from error
 
 
 class OneMachine(Fleet):
@@ -64,19 +93,16 @@ class OneMachine(Fleet):
             EngineError: None will.
         """
         try:
-            link = Link(self._place.command(), CONNECT_S + _START_S)
+            link = _linked(self._place)
         except Unreachable as failure:
             error, passing = explain(self._place, failure)
             if passing and hasattr(self, "member"):
                 self._why = error.message
                 raise
             raise error from None
-        except OSError as error:
-            raise EngineError(
-                f"OpenSSH's client could not be started: {error}.", remedy="install it: the package openssh-client."
-            ) from error
         try:
-            self._check_found(link.found)
+            check_found(self._place, link.found)
+            self._python = link.found["executable"]
             found: dict[str, Any] = link.ask("hello")[1].result(HELLO_S)
             theirs = link.ask("versions", [tool.to_json() for tool in self._tools])[1].result(HELLO_S)
             if other := self._differs(found, theirs):
@@ -88,33 +114,11 @@ class OneMachine(Fleet):
             raise
         return link, found
 
-    def _check_found(self, found: dict[str, Any]) -> None:
-        """Raise what keeps the Python there from serving."""
-        where = f"The Python of the machine {self._place}, {found['executable']} ({found['python']}),"
-        if not found["fits"]:
-            raise EngineError(f"{where} is older than 3.11.", remedy=to_set_up(self._place))
-        if not found["version"]:
-            raise EngineError(f"{where} has no deploykit: {found['missing']}.", remedy=to_set_up(self._place))
-        if found["version"] != __version__:
-            raise EngineError(
-                f"{where} has deploykit {found['version']}, this machine has {__version__}.",
-                remedy=self._pip(found["executable"], [f"deploykit=={__version__}"]),
-            )
-        if found["missing"]:
-            raise EngineError(
-                f"{where} lacks what deploykit's worker needs: {found['missing']}.", remedy=to_set_up(self._place)
-            )
-        self._python = found["executable"]
-
-    def _pip(self, python: str, packages: Collection[str]) -> str:
-        names = " ".join(f'"{name}"' if "[" in name else name for name in packages)
-        return f"run: {self._place.in_terminal(f'{python} -m pip install {names}')}."
-
     def to_install(self, wrong: Collection[str]) -> str:
         """The command that installs there what is missing."""
         if not wrong:
             return "install the same versions there as here, and rerun the sweep."
-        return self._pip(self._python, wrong)
+        return pip(self._place, self._python, wrong)
 
     def look_for(self, devices: Collection[str], runtimes: Collection[str]) -> None:
         """Find out which devices besides the CPU the runtimes can use there, if they are not known to be there.

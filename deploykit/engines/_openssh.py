@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from deploykit._version import __version__
 from deploykit.core.errors import EngineError
@@ -151,6 +153,36 @@ def explain(place: Place, failure: Unreachable) -> tuple[EngineError, bool]:
         f"The machine {place} cannot be reached: {last or f'ssh ended with status {failure.status}'}.",
         remedy=f"check that it is on and runs an SSH server; this must work: {place.in_terminal('true')}.",
     ), failure.status == 255
+
+
+def check_found(place: Place, found: Mapping[str, Any]) -> None:
+    """Raise what keeps the Python there from serving.
+
+    Args:
+        place: Where it is.
+        found: What the bootstrap has found, see `deploykit.engines._bootstrap`.
+
+    Raises:
+        EngineError: It is too old, or has no deploykit, another one, or not all that deploykit needs.
+    """
+    where = f"The Python of the machine {place}, {found['executable']} ({found['python']}),"
+    if not found["fits"]:
+        raise EngineError(f"{where} is older than 3.11.", remedy=to_set_up(place))
+    if not found["version"]:
+        raise EngineError(f"{where} has no deploykit: {found['missing']}.", remedy=to_set_up(place))
+    if found["version"] != __version__:
+        raise EngineError(
+            f"{where} has deploykit {found['version']}, this machine has {__version__}.",
+            remedy=pip(place, found["executable"], [f"deploykit=={__version__}"]),
+        )
+    if found["missing"]:
+        raise EngineError(f"{where} lacks what deploykit's worker needs: {found['missing']}.", remedy=to_set_up(place))
+
+
+def pip(place: Place, python: str, packages: Collection[str]) -> str:
+    """The line that installs packages there."""
+    names = " ".join(f'"{name}"' if "[" in name else name for name in packages)
+    return f"run: {place.in_terminal(f'{python} -m pip install {names}')}."
 
 
 def to_set_up(place: Place, extra: str = "sweep") -> str:

@@ -20,7 +20,7 @@ from deploykit.core.errors import EngineError
 from deploykit.core.tools import Tool
 from deploykit.engines._contract import Engine, OnReport, Running
 from deploykit.engines._fleet import WorkerLost
-from deploykit.engines._machine import OneMachine
+from deploykit.engines._machine import OneMachine, look
 from deploykit.engines._openssh import Place
 from deploykit.engines._remote import RemoteRunning
 from deploykit.engines._worker import machine
@@ -80,6 +80,12 @@ class Ssh(Engine):
     def missing(self) -> str:
         """Why it cannot be used here; "" when it can."""
         return "" if shutil.which("ssh") else "OpenSSH's client not installed; install the package openssh-client"
+
+    def look(self, address: str) -> str:
+        """The system, Python and deploykit of the machine."""
+        place = Place.of(address)
+        found = look(place)
+        return f"{place} answers: {found['system']}, Python {found['python']}, deploykit {found['version']}."
 
     def start(self, address: Any, cancel: threading.Event) -> Running:
         """Begin to measure on the machine at ``address``: ``user@host:22``, with the path of its Python if need be."""

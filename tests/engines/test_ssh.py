@@ -2,6 +2,7 @@
 
 import ast
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -254,6 +255,29 @@ def test_a_device_it_does_not_offer_is_refused_in_the_words_of_the_runtime_there
     with start(server.engine) as running, refused as caught:
         running.require({"cpu", "cuda"}, [Tool("deploykit.runtimes", "onnxruntime")])
     assert here["cuda"].detail.rstrip(".") in caught.value.remedy
+
+
+def test_a_machine_is_looked_at_without_a_trace(server):
+    """No worker begins, so that its folder is not made, and nothing runs there afterwards."""
+    shelf = server.folder / "shelf"
+    before = sorted(shelf.rglob("*")) if shelf.exists() else None
+    said = ADAPTER.look(server.engine.removeprefix("ssh://"))
+    assert said == (
+        f"127.0.0.1 answers: {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
+        f"deploykit {dk.__version__}."
+    )
+    assert (sorted(shelf.rglob("*")) if shelf.exists() else None) == before
+    assert wait_until(lambda: not server.sessions())
+
+
+def test_what_keeps_a_machine_from_serving_is_seen_by_looking(server, tmp_path):
+    """In the words of a sweep that begins there."""
+    bare = server.engine_with(script(tmp_path, f'exec "{sys.executable}" -I -S "$@"'))
+    for engine in (bare, server.engine_with("/usr/bin/no-such-python"), "ssh://127.0.0.1:9", "ssh://a b"):
+        with pytest.raises(EngineError) as caught:
+            ADAPTER.look(engine.removeprefix("ssh://"))
+        expected = refusal(engine)
+        assert (caught.value.message, caught.value.remedy) == (expected.message, expected.remedy)
 
 
 def test_an_old_python_reads_the_worker():

@@ -61,11 +61,14 @@ export function clear(): void {
   vi.unstubAllGlobals();
 }
 
+/** The true one, also while a test has timers of its own. */
+const later = globalThis.setTimeout;
+
 /** Do something, and wait for the kernel's answers. */
 export async function settled(what: () => void): Promise<void> {
   await act(async () => {
     what();
-    await new Promise(resolve => setTimeout(resolve, 0));
+    await new Promise(resolve => later(resolve, 0));
   });
 }
 

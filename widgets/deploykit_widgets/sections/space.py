@@ -13,7 +13,7 @@ from deploykit.core.parameter import Parameter
 from deploykit.core.registry import registry
 from deploykit.core.space import Space
 from deploykit_widgets.actions.commands import Commands
-from deploykit_widgets.answers import Command
+from deploykit_widgets.answers import Command, Later
 from deploykit_widgets.sections import _space_summary as summary
 from deploykit_widgets.sections._contract import Panel
 from deploykit_widgets.space import options
@@ -145,6 +145,7 @@ class SpaceSection(Panel):
             "add_recipe": self.add_recipe,
             "remove_recipe": commands.remove_recipe,
             "set_option": commands.set_option,
+            "look_at": lambda name, value: Later("machine", lambda: options.look_at(name, value)),
             "reset_options": self.reset_options,
         }
 

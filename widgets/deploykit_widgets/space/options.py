@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from deploykit.core.errors import SettingError, unknown_name
+from deploykit.core.registry import registry
 from deploykit.core.settings.option import Option, options_of
 from deploykit.core.settings.options import SweepOptions
 
@@ -62,6 +63,24 @@ def with_value(values: Values, name: str, value: Any) -> dict[str, Any]:
     return {n: v for n, v in changed.items() if not known[n].under or known[n].under in changed}
 
 
+def look_at(name: str, value: str) -> str:
+    """What is at the address that an option has for a value, in words; "" where there is none, or that is not known.
+
+    Raises:
+        SettingError: The option takes no address.
+        EngineError: It cannot be used; says why.
+    """
+    option = controlled().get(name)
+    if option is None or not option.address or option.adapters is None:
+        raise unknown_name("option with an address", name, [n for n, o in controlled().items() if o.address])
+    adapter, _, address = value.strip().partition("://")
+    known = registry(*option.adapters)
+    if not address or adapter not in known:
+        return ""
+    known.get(adapter).check_installed()
+    return str(known.get(adapter).look(address))
+
+
 def arguments(values: Values, goal: Goals) -> dict[str, Any]:
     """Arguments of ``dk.sweep`` that differ from its defaults, in its order.
 
@@ -98,6 +117,7 @@ def _control(name: str, option: Option, value: Any) -> dict[str, Any]:
         "units": list(option.units),
         "unit": option.unit,
         "whole": option.kind == "int",
+        "address": option.address,
     }  # fmt: skip
 
 

@@ -1,11 +1,11 @@
 // @vitest-environment jsdom
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { type IOptions, Options } from '../../src/app/space/options';
 import { aBench, clear, click, passBy, settled, show, write } from '../dom';
 
 afterEach(clear);
 
-const NONE = { help: '', choices: [], units: [], unit: '', whole: false };
+const NONE = { help: '', choices: [], units: [], unit: '', whole: false, address: false };
 /** Options that no file of the browser names. */
 const OPTIONS: IOptions = {
   changed: 1,
@@ -71,4 +71,42 @@ it('draws a control for each kind of option, and sends what is set by its name',
     ['set_option', { name: 'note', value: 'quiet' }],
     ['reset_options', {}]
   ]);
+});
+
+it('looks for a machine once its address is typed, and says what keeps it from answering', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const { bench, asked } = aBench((command, { value }) =>
+      command !== 'look_at'
+        ? null
+        : value === 'ssh://me@board'
+          ? 'me@board answers: Linux aarch64.'
+          : new Error(`There is no machine called ${String(value).slice(6)}.`)
+    );
+    bench.look({ folds: ['Sweep options'] });
+    const engine = { ...NONE, name: 'engine', kind: 'text' as const, label: 'Machine', address: true };
+    const options = { changed: 0, controls: [{ ...engine, value: 'ssh://old' }] };
+    const place = await show(bench, <Options options={options} />);
+    const looks = (): unknown[] => asked.filter(([command]) => command === 'look_at').map(([, { value }]) => value);
+    const pause = (): Promise<void> => settled(() => void vi.advanceTimersByTime(1000));
+    await pause();
+    expect(looks()).toEqual([]); // of what was there before
+    await write(place.querySelector('input'), 'local');
+    await pause();
+    expect(place.querySelector('.dk-machine')).toBeNull();
+    await write(place.querySelector('input'), 'ssh://me@bo');
+    await settled(() => void vi.advanceTimersByTime(500));
+    await write(place.querySelector('input'), 'ssh://me@boat');
+    await pause();
+    expect(looks()).toEqual(['ssh://me@boat']); // not of what was half typed
+    expect(place.querySelector('[role=alert]')?.textContent).toContain('There is no machine called me@boat.');
+    await write(place.querySelector('input'), 'ssh://me@board');
+    expect(place.querySelector('[role=alert]')?.textContent ?? '').toBe(''); // it was said of another one
+    await pause();
+    expect(place.querySelector('.dk-machine')?.textContent).toContain('me@board answers: Linux aarch64.');
+    await click(place, 'Check again');
+    expect(looks()).toEqual(['ssh://me@boat', 'ssh://me@board', 'ssh://me@board']);
+  } finally {
+    vi.useRealTimers();
+  }
 });

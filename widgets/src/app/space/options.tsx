@@ -7,6 +7,7 @@ import { Button, Problem, useAsk, useFold } from '../elements/parts';
 import { plural } from '../format';
 import { useAlive } from '../store';
 import { useDraft } from './latest';
+import { Machine } from './machine';
 
 interface IChoice {
   value: string;
@@ -31,6 +32,8 @@ interface IOption {
   unit: string;
   /** Whether a number must be whole. */
   whole: boolean;
+  /** Whether a text may be the address of a machine. */
+  address: boolean;
 }
 
 export interface IOptions {
@@ -142,6 +145,7 @@ function Typed({ option, send }: IProps): ReactElement {
       />
       {option.unit && <span className="dk-soft dk-small">{option.unit}</span>}
       <Wrong typed={typed} />
+      {option.address && <Machine name={option.name} text={typed.input.value} />}
     </Row>
   );
 }
