@@ -14,7 +14,7 @@ from deploykit.core.contract import KINDS
 from deploykit.core.registry import registry
 from deploykit.loading._contract import FORMATS
 from deploykit.metrics._contract import Pooled
-from docs.tools import buys, places, proved, tasks
+from docs.tools import buys, gpus, places, proved, tasks
 
 FOLDER = Path(__file__).parents[1] / "reference" / "generated"
 PROOFS = Path(__file__).parents[2] / "tests" / "proof" / "results.json"
@@ -36,6 +36,7 @@ def write() -> None:
     pages.update({name: _table(name) for name in TABLES})
     pages["operators"] = f"{', '.join(sorted(RULES))}.\n"
     pages["buys"] = buys.page()
+    pages["gpus"] = gpus.page()
     pages["tasks"] = tasks.page()
     pages["places"] = places.page()
     pages["proofs"] = proofs(json.loads(PROOFS.read_text("utf-8")))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.tools import gpus
+
 SCRIPT = Path(__file__).parent / "gpu.py"
 #: Installed for the tests, and absent on a bare machine with CUDA and PyTorch.
 ABSENT = (
@@ -26,7 +28,7 @@ runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
 
 @pytest.mark.long
 def test_it_measures_on_a_cpu_and_checks_every_answer(tmp_path):
-    out = tmp_path / "result.json"
+    out = tmp_path / "cpu.json"
     flags = ["--device", "cpu", "--models", "cnn", "--batches", "1", "--launches", "2", "--rounds", "2"]
     flags += ["--variants", "torch float32", "torch bfloat16", "onnxruntime cpu", "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
@@ -48,6 +50,31 @@ def test_it_measures_on_a_cpu_and_checks_every_answer(tmp_path):
     for row in rows.values():
         assert row["compute"]["runs"] >= 2 * 2 * 3
         assert row["send_ms"] > 0
+    assert gpus.page(tmp_path) == f"{gpus.NONE}\n"  # a CPU's file is read, and not shown
+    card = found | {"card": "A <b>card</b>", "device": "cuda", "driver": "550.1"}
+    card["parts"][0] |= {"slowed": ["power cap"], "clocks": {"milliwatts": [90_000, 1, 310_400]}}
+    card["parts"][0]["rows"][1]["problem"] = "its answers differ by 0.5"
+    compute, whole = (card["parts"][0]["rows"][2][kind] for kind in ("compute", "whole"))
+    compute |= {"p50_ms": {"value": 0.25, "low": 0.24, "high": 0.26}, "flags": [], "claim": "faster"}
+    compute["speedup"] = {"value": 3.0, "low": 2.5, "high": 3.5}
+    whole["p50_ms"] = {"value": 0.5, "low": 0.48, "high": 0.52}
+    card["parts"][0]["rows"][2]["error"] = 1e-6
+    (tmp_path / "card.json").write_text(json.dumps(card), "utf-8")
+    page = gpus.page(tmp_path)
+    assert r"### A \<b\>card" in page
+    assert "driver 550.1" in page
+    times = r"0.25 ± 0.01 | 0.50 ± 0.02 | 3.00× \[2.50, 3.50\]"
+    assert f"| cnn | 1 | ONNX Runtime (cpu) | float32 | {times} | within 1e-06 of their spread |" in page
+    assert "| PyTorch | bfloat16 | — | — | — | not timed: its answers differ by 0.5 |" in page
+    assert "2 launches, noise floor" in page
+    assert "power 90 to 310 W; **throttled**: power cap." in page
+
+
+def test_a_file_that_is_not_a_result_is_named(tmp_path):
+    assert gpus.page(tmp_path) == f"{gpus.NONE}\n"
+    (tmp_path / "notes.json").write_text('{"card": "A100"}', "utf-8")
+    with pytest.raises(ValueError, match=r"notes\.json is not a results file of tests/device/gpu\.py"):
+        gpus.page(tmp_path)
 
 
 def test_reasons_of_throttling_are_named():
