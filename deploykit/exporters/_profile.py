@@ -123,8 +123,10 @@ def make_profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     predictor = Predictor(tapped, preprocess, size)
     if tap and not _same(Predictor(session, preprocess, size), predictor, inputs):
         tap, predictor = "", Predictor(session, preprocess, size)
-    outputs, embedding = _run(predictor, inputs)
-    done = min(len(array) for array in outputs.values())
+    outputs, done, embedding = _run(predictor, inputs)
+    tap = tap if embedding is not None else ""
+    if scored is not None and (scored.name not in outputs or scored.kind == "text"):
+        scored = None  # the inputs alone are watched
     try:
         profile = fit(
             {name: array[:done] for name, array in inputs.items()}, outputs, "" if scored is None else scored.name,
@@ -140,7 +142,8 @@ def make_profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
 def _tap(session: Session, path: Path, target: Target, scored: OutputMeaning) -> str:
     """Name of the tensor that goes into the last layer before the scored output, "" where the runtime gives none."""
-    if scored.batch_axis or scored.fixed:
+    decoder = None if session.contract is None else session.contract.decoder
+    if scored.batch_axis or scored.fixed or (decoder is not None and decoder.write):
         return ""
     spec = next(spec for spec, meaning in session.given if meaning.name == scored.name)
     return RUNTIMES.get(target.runtime).tap(path, spec.name)
@@ -165,17 +168,24 @@ def _same(plain: Predictor, tapped: Predictor, inputs: Mapping[str, NDArray[Any]
     return True
 
 
-def _run(predictor: Predictor, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Outputs and embedding of the first examples: of all that can be run in a few seconds, but at least of some."""
+def _run(predictor: Predictor, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], int, Any]:
+    """Outputs, number and embedding of the first examples: of all that run in a few seconds, but at least of some."""
     import numpy as np
 
     total, end = min(len(array) for array in inputs.values()), time.monotonic() + _SECONDS
-    parts, embeddings = [], []
+    parts, embeddings, done = [], [], 0
     for start in range(0, total, _BATCH):
         if start >= 4 * FEWEST and time.monotonic() > end:
             break
+        done = min(total, start + _BATCH)
         parts.append(predictor({name: array[start : start + _BATCH] for name, array in inputs.items()}))
         if (given := predictor.embedding) is not None:
             embeddings.append(np.array(given))
-    outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return outputs, np.concatenate(embeddings) if embeddings else None
+    # Answers for each token are as long as the longest text of a batch: such are not watched.
+    outputs = {
+        name: np.concatenate([part[name] for part in parts])
+        for name in parts[0]
+        if len({part[name].shape[1:] for part in parts}) == 1
+    }
+    even = len({one.shape[1:] for one in embeddings}) == 1
+    return outputs, done, np.concatenate(embeddings) if even else None
