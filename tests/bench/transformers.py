@@ -92,9 +92,10 @@ def trained(name: str) -> Callable[[Path, Path], tuple[Path, dict[str, Any], Any
         import numpy as np
 
         folder = cache / "torch_transformers"
-        if not (folder / "vit.npz").exists():
+        if not (folder / f"{name}.npz").exists():
             folder.mkdir(parents=True, exist_ok=True)
-            peer(cache, "torch_transformers.py", data, folder)
+            if said := peer(cache, "torch_transformers.py", data, folder, name):
+                sys.exit(f"PyTorch could not train {name}: {said}")
         with np.load(folder / f"{name}.npz") as file:
             inputs = {key: file[key] for key in file.files if key != "y"}
             return folder / f"{name}.onnx", inputs, file["y"]

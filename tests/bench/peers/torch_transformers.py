@@ -1,6 +1,6 @@
-"""A token classifier and a ViT, trained by PyTorch in its own environment: ``torch_transformers.py DATA FOLDER``.
+"""A token classifier and a ViT, trained by PyTorch in its own environment: ``torch_transformers.py DATA FOLDER NAME``.
 
-Writes ``tokens.onnx`` and ``vit.onnx``, with their test data beside them: the inputs by name, and ``y``.
+Writes ``tokens.onnx`` or ``vit.onnx``, with its test data beside it: the inputs by name, and ``y``.
 """
 
 import sys
@@ -95,7 +95,7 @@ def vit(folder, data):
         test, labels = file["x_test"][:2000], file["y_test"][:2000]
     x = (x.float() / 255)[:, None]
     model = transformers.ViTForImageClassification(config)
-    chosen = (slice(i, i + 128) for i in range(0, 38_400, 128))
+    chosen = (torch.randint(len(x), (128,)) for _ in range(300))
     train(model, ({"pixel_values": x[s], "labels": y[s].long()} for s in chosen), 5e-4)
     export(model, {"pixel_values": x[:2]}, folder / "vit.onnx", {0: "batch"})
     np.savez(folder / "vit.npz", pixel_values=(test.astype(np.float32) / 255)[:, None], y=labels.astype(np.int64))
@@ -105,5 +105,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(2)
     place = Path(sys.argv[2])
-    tokens(place)
-    vit(place, sys.argv[1])
+    if sys.argv[3] == "tokens":
+        tokens(place)
+    else:
+        vit(place, sys.argv[1])
