@@ -125,7 +125,7 @@ def make_profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         tap, predictor = "", Predictor(session, preprocess, size)
     outputs, done, embedding = _run(predictor, inputs)
     tap = tap if embedding is not None else ""
-    if scored is not None and (scored.name not in outputs or scored.kind == "text"):
+    if scored is not None and (scored.name not in outputs or scored.kind == "text" or _by_token(contract, scored)):
         scored = None  # the inputs alone are watched
     try:
         profile = fit(
@@ -138,6 +138,13 @@ def make_profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     except DeploykitError as error:
         return {"profile": "", "why": str(error)}
     return {"profile": profile.to_bytes().hex(), "why": ""}
+
+
+def _by_token(contract: Contract, scored: OutputMeaning) -> bool:
+    """Whether an answer has numbers for each token of a text, as many as a request happens to have."""
+    texts = any(meaning.how == "tokens" for meaning in contract.inputs)
+    rest = [size for axis, size in enumerate(scored.shape or ()) if axis != scored.batch_axis]
+    return texts and scored.kind in ("values", "embedding") and None in rest
 
 
 def _tap(session: Session, path: Path, target: Target, scored: OutputMeaning) -> str:
