@@ -147,7 +147,7 @@ class Format(Adapter):
             use the user's own classes.
         frozen: Ending of a file that its models can be saved as besides: a graph of TensorFlow with constants for
             variables; "" for none.
-        names_ends: Whether its files do not say what their inputs and outputs are, so that users may; see `cut`.
+        names_ends: Whether users may name other inputs and outputs than its files do; see `cut`.
         kinds: Types of layers by what they do, without the domain before them (``com.microsoft.``).
     """
 
@@ -196,7 +196,7 @@ class Format(Adapter):
 
         Args:
             path: A file.
-            target: The file to write, which says what its inputs and outputs are.
+            target: The file to write, which says what its inputs and outputs are; `companions` have its name.
             inputs: Names of tensors in the file, in order; () for those it seems to have.
             outputs: The same for outputs.
             trusted: Code inside the model may run.

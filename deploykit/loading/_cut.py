@@ -75,7 +75,7 @@ def part_of(
         )  # fmt: skip
         shared().run(task, cancel=cancel)
 
-    return keep(form.suffixes[0], write)
+    return keep(form.suffixes[0], write, form.companions)
 
 
 def cut_file(arguments: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -62,8 +62,9 @@ def load(
             scikit-learn, XGBoost or LightGBM, or the bytes of a TFLite file. A `Model` is returned unchanged.
         imports: Names of modules that define the model's custom layers; child processes also import them.
         trusted: Allow code inside the file to run (Lambda layers, operators that touch files). Only for your own files.
-        inputs: Names of the tensors that are inputs, in order, for files that do not say so (frozen graphs); what is
-            between them and the outputs is kept as a file of its own in a cache folder. Empty: guessed, with a warning.
+        inputs: Names of the tensors that are inputs, in order, of frozen graphs, which do not say so, and of Caffe
+            networks (blobs); what is between them and the outputs is kept as a file of its own in a cache folder.
+            Empty: those of the network, or guessed, with a warning.
         outputs: The same for outputs.
         cancel: Set it from another thread to stop reading; the child process is killed.
         timeout: Seconds after which reading is stopped; None: 60, or 300 if a framework must load the whole model.

@@ -12,6 +12,7 @@ from deploykit.core.adapter import Group
 from deploykit.core.candidate import Target
 from deploykit.core.errors import ModelFileError
 from deploykit.core.model import Layer
+from deploykit.loading._caffe.cut import cut
 from deploykit.loading._caffe.kinds import KINDS
 from deploykit.loading._caffe.net import CaffeLayer, Net, read_net
 from deploykit.loading._caffe.write import write
@@ -33,6 +34,7 @@ class Caffe(Format):
     requires = ("onnx",)
     suffixes = shared_suffixes = (".prototxt",)
     companions = (".caffemodel",)
+    names_ends = True
     kinds = KINDS
 
     def matches(self, path: Path, head: bytes) -> bool:
@@ -68,6 +70,13 @@ class Caffe(Format):
         )  # fmt: skip
         total = sum(layer.parameters for layer in layers)
         return Summary(inputs, outputs, layers, total, tuple(_flaws(net)), (str(net.weights),))
+
+    def cut(
+        self, path: Path, target: Path, inputs: tuple[str, ...], outputs: tuple[str, ...], *, trusted: bool
+    ) -> None:
+        """Write the layers between some blobs, with their weights."""
+        del trusted
+        cut(path, target, inputs, outputs)
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """Blobs of at least two dimensions that are longer than one."""

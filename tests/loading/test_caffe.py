@@ -2,14 +2,16 @@
 
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from deploykit.core.errors import ModelFileError, UnsupportedModelError
+from deploykit.core.errors import ModelFileError, SettingError, UnsupportedModelError
 from deploykit.loading._caffe.net import read_net
-from deploykit.loading._caffe.text import MAX_VALUES, TextError, parse
+from deploykit.loading._caffe.text import MAX_VALUES, TextError, parse, written
+from deploykit.loading._caffe.weights import read_weights
 from deploykit.loading._caffe.write import write
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
@@ -260,3 +262,127 @@ def test_values_that_are_no_numbers_are_flagged(tmp_path):
     settings = "inner_product_param { num_output: 5 bias_term: false }"
     write_network(tmp_path / "net.prototxt", INPUT + layer("InnerProduct", settings), {"one": [weights]})
     assert "the weights of the layer 'one' hold infinite values" in load(tmp_path / "net.prototxt").warnings[0]
+
+
+BRANCHES = """name: "ssd"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "parts" type: "Slice" bottom: "conv" top: "low" top: "high" slice_param { axis: 1 slice_point: 1 } }
+layer { name: "loc" type: "InnerProduct" bottom: "high" top: "loc" inner_product_param { num_output: 5 } }
+layer { name: "soft" type: "Softmax" bottom: "loc" top: "conf" }
+layer { name: "prior" type: "PriorBox" bottom: "conv" bottom: "data" top: "prior" prior_box_param { min_size: 30.0 } }
+layer { name: "out" type: "DetectionOutput" bottom: "loc" bottom: "conf" bottom: "prior" top: "boxes" }
+"""
+CONV, CONV_BIAS, LOC, LOC_BIAS = random(4, 3, 3, 3), random(4), random(5, 48), random(5)
+PICTURES = RNG.normal(size=(2, 3, 6, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def branches(tmp_path):
+    path = tmp_path / "ssd.prototxt"
+    write_network(path, BRANCHES, {"conv": [CONV, CONV_BIAS], "loc": [LOC, LOC_BIAS]})
+    return path
+
+
+def by_hand(pictures):
+    """What each blob of the network holds, by the definitions of its layers."""
+    windows = np.lib.stride_tricks.sliding_window_view(pictures, (3, 3), (2, 3))
+    conv = np.maximum(np.einsum("nchwij,ocij->nohw", windows, CONV) + CONV_BIAS[:, None, None], 0)
+    high = conv[:, 1:]
+    loc = high.reshape(len(pictures), -1) @ LOC.T + LOC_BIAS
+    exp = np.exp(loc - loc.max(1, keepdims=True))
+    return {
+        "data": pictures,
+        "conv": conv,
+        "low": conv[:, :1],
+        "high": high,
+        "loc": loc,
+        "conf": exp / exp.sum(1, keepdims=True),
+    }
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "taken", "layers"),
+    [
+        ([], ["loc", "conf"], ["data"], ["conv", "relu", "parts", "loc", "soft"]),
+        ([], ["conf", "low", "conv"], ["data"], ["conv", "relu", "parts", "loc", "soft"]),
+        (["conv"], ["conf"], ["conv"], ["parts", "loc", "soft"]),
+        (["high"], ["loc"], ["high"], ["loc"]),
+        (["data"], ["conv"], ["data"], ["conv", "relu"]),
+    ],
+)
+def test_a_network_is_cut_between_blobs_that_are_named(branches, inputs, outputs, taken, layers):
+    """Before layers that are refused, in any order, and where others read the outputs as well."""
+    values = by_hand(PICTURES)
+    model = load(branches, inputs=inputs, outputs=outputs)
+    assert [spec.name for spec in model.inputs] == taken
+    assert [(s.name, s.shape) for s in model.outputs] == [(n, (None, *values[n].shape[1:])) for n in outputs]
+    assert [layer.name for layer in model.layers][: len(layers)] == layers
+    assert {layer.type for layer in model.layers[len(layers) :]} <= {"Split", "Silence"}
+    assert (model.name, model.origin) == ("ssd", str(branches))
+    written_again = write(read_net(Path(model.path))).model()
+    session = onnxruntime.InferenceSession(written_again.SerializeToString())
+    for name, found in zip(outputs, session.run(None, {name: values[name] for name in taken}), strict=True):
+        np.testing.assert_allclose(found, values[name], rtol=1e-4, atol=1e-5)
+    kept = set(read_weights(memoryview(Path(model.extra_files[0]).read_bytes())))
+    assert kept == {"conv", "loc"} & set(layers)
+
+
+def test_outputs_that_are_not_named_are_what_the_inputs_lead_to(zoo, tmp_path):
+    model = load(zoo("cnn_caffe"), inputs=["pool"])
+    assert [str(spec) for spec in (*model.inputs, *model.outputs)] == [
+        "pool: float32 (?, 8, 4, 4)",
+        "prob: float32 (?, 3)",
+    ]
+    again = load(zoo("cnn_caffe"), inputs=["pool"])
+    assert (again.path, again.digest) == (model.path, model.digest)
+
+
+def test_a_text_of_before_2014_is_cut(tmp_path):
+    old = INPUT + "".join(
+        f'layers {{ name: "{name}" type: {kind} bottom: "{bottom}" top: "{top}" }}\n'
+        for name, kind, bottom, top in (("a", "RELU", "x", "x"), ("b", "TANH", "x", "y"), ("c", "SIGMOID", "y", "z"))
+    )
+    write_network(tmp_path / "old.prototxt", old, {})
+    model = load(tmp_path / "old.prototxt", outputs=["z", "y"])
+    session = onnxruntime.InferenceSession(write(read_net(Path(model.path))).model().SerializeToString())
+    z, y = session.run(None, {"x": X})
+    np.testing.assert_allclose(y, np.tanh(np.maximum(X, 0)), atol=1e-6)
+    np.testing.assert_allclose(z, 1 / (1 + np.exp(-y)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ({"outputs": ["confs"]}, r"outputs: the network has no blob 'confs'.* conf"),
+        ({"inputs": ["image"]}, r"inputs: the network has no blob 'image'"),
+        ({"inputs": ["loc", "data"], "outputs": ["conf"]}, "The outputs do not depend on the input 'data'"),
+        ({"inputs": ["low"], "outputs": ["conf"]}, "The outputs do not depend on the input 'low'"),
+        ({"inputs": ["high", "data"], "outputs": ["low", "loc"]}, "The input 'high' is made by the layer 'parts'"),
+        ({"inputs": ["loc"], "outputs": ["conf", "low"]}, "also need the input 'data'"),
+        ({"outputs": ["data"]}, "The output 'data' is an input as well"),
+        ({"outputs": ["loc", "loc"]}, "must name each blob once"),
+        ({"outputs": ["boxes"]}, r"'prior' \(PriorBox\) is of a type"),
+        ({"inputs": ["prior"], "outputs": ["boxes"]}, r"also need the input"),
+        ({"inputs": ["low"], "outputs": ["low"]}, "is an input as well"),
+    ],
+)
+def test_blobs_that_do_not_fit(branches, ends, words):
+    with pytest.raises((SettingError, UnsupportedModelError), match=words):
+        load(branches, **ends)
+
+
+def test_a_text_that_is_written_is_read_the_same():
+    escapes = """name: 'a"b' other: "it\\'s \\"so\\"" kind: MAX values: [1, -2.5e-7, 3f] inner < deep { empty {} } >"""
+    for text in (CNN, BRANCHES, escapes):
+        again = parse(written(parse(text)))
+        assert again == parse(text)
+        assert written(again) == written(parse(text))
+    assert "kind: MAX" in written(parse(escapes))
+
+
+def test_layers_that_are_refused_say_how_to_leave_them_out(branches):
+    with pytest.raises(UnsupportedModelError, match="PriorBox") as caught:
+        load(branches)
+    assert "outputs=[" in caught.value.remedy

@@ -44,7 +44,7 @@ _PREPROCESS = ("scale", "offset", "reshape", "resize", "layout", "transpose", "m
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """``MODEL``, ``--imports``, and the ends of graphs that do not say what theirs are."""
+    """``MODEL``, ``--imports``, and other ends than the graph has."""
     parser.add_argument("model", metavar="MODEL", help="model file, or SavedModel folder")
     add_imports(parser)
     for side in ("inputs", "outputs"):
@@ -53,7 +53,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
             metavar="NAME[,…]",
             type=_words,
             default=(),
-            help=f"tensors that are the {side}, for files that do not say so: frozen graphs (default: guessed)",
+            help=f"tensors that are the {side}, of frozen graphs (default: guessed) and Caffe networks (blobs)",
         )
 
 

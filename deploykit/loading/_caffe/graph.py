@@ -81,7 +81,8 @@ class Graph:
         """The error for a layer that cannot be written."""
         return UnsupportedModelError(
             f"{self.net.path}: the layer {layer.name!r} ({layer.type}) {why}.",
-            remedy="remove the layer from the .prototxt, or convert the network with another tool.",
+            remedy="name the blobs before it that you need as outputs (outputs=[…], --graph-outputs), or convert the "
+            "network with another tool.",
         )
 
     def weights(self, layer: CaffeLayer, place: int, *shape: int) -> NDArray[Any]:

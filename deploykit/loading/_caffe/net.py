@@ -97,9 +97,29 @@ def read_net(path: Path) -> Net:
     Raises:
         ModelFileError: Truncated, broken or hostile; names the file.
     """
+    return net_of(path, read_text(path))
+
+
+def read_text(path: Path) -> Message:
+    """Read the text of a network.
+
+    Raises:
+        ModelFileError: It is damaged.
+    """
     text = _text(path)
     try:
-        found = parse(text)
+        return parse(text)
+    except TextError as error:
+        raise _damaged(path, error) from error
+
+
+def net_of(path: Path, found: Message) -> Net:
+    """The network of a text, with its weights.
+
+    Raises:
+        ModelFileError: As `read_net`.
+    """
+    try:
         weights = weights_of(path)
         net = Net(path, weights, found.word("name", path.stem))
         _declared(net, found)
@@ -107,10 +127,14 @@ def read_net(path: Path) -> Net:
         for message in (*found.messages("layers"), *found.messages("layer")):
             _add(net, message, blobs)
     except TextError as error:
-        raise ModelFileError(f"{path}: damaged or truncated: {error}.", remedy=_AGAIN) from error
+        raise _damaged(path, error) from error
     if not net.layers:
         raise ModelFileError(f"{path}: the network has no layers.", remedy=_AGAIN)
     return net
+
+
+def _damaged(path: Path, error: TextError) -> ModelFileError:
+    return ModelFileError(f"{path}: damaged or truncated: {error}.", remedy=_AGAIN)
 
 
 def _text(path: Path) -> str:

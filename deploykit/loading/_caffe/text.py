@@ -24,6 +24,12 @@ _CLOSES = {"{": "}", "<": ">"}
 Value = "str | int | float | Message"
 
 
+class Quoted(str):
+    """A text that stands in quotes, with its escapes as they are; names of enumerations stand without."""
+
+    __slots__ = ()
+
+
 class TextError(ValueError):
     """The text is not of this form, or breaks a bound; says where."""
 
@@ -44,7 +50,7 @@ class Message:
 
     def words(self, name: str) -> list[str]:
         """The texts and names of a field."""
-        return [value for value in self.fields.get(name, ()) if isinstance(value, str)]
+        return [str(value) for value in self.fields.get(name, ()) if isinstance(value, str)]
 
     def word(self, name: str, usual: str = "") -> str:
         """The last text or name of a field."""
@@ -125,6 +131,21 @@ def parse(text: str) -> Message:
     return root
 
 
+def written(message: Message, depth: int = 0) -> str:
+    """A message as text, which `parse` reads back."""
+    lines = []
+    for name, values in message.fields.items():
+        for value in values:
+            if isinstance(value, Message):
+                lines.append(f"{name} {{\n{written(value, depth + 1)}{'  ' * depth}}}")
+            elif isinstance(value, Quoted):
+                mark = "'" if '"' in value.replace('\\"', "") else '"'
+                lines.append(f"{name}: {mark}{value}{mark}")
+            else:
+                lines.append(f"{name}: {value}")
+    return "".join(f"{'  ' * depth}{line}\n" for line in lines)
+
+
 def _tokens(text: str) -> Iterator[tuple[str, int]]:
     """The tokens with their lines."""
     at, line = 0, 1
@@ -147,7 +168,7 @@ def _next(tokens: Iterator[tuple[str, int]], line: int) -> tuple[str, int]:
 
 def _value(token: str, line: int) -> str | int | float:
     if token[0] in "\"'":
-        return token[1:-1]
+        return Quoted(token[1:-1])
     if token[0] in "{}<>[]:":
         raise TextError(f"line {line}: expected a value, got {token!r}")
     if not _NUMBER.fullmatch(token) or token.strip("+-") in (".", "e"):

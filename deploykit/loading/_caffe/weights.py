@@ -8,6 +8,7 @@ width 4).
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,30 @@ def read_weights(data: memoryview) -> dict[str, tuple[Blob, ...]]:
                 raise WireError(f"two layers are called {name!r}")
             found[name] = tuple(blobs)
     return found
+
+
+def weights_for(data: memoryview, layers: Collection[str]) -> Iterator[bytes | memoryview]:
+    """The parts of a file with the weights of these layers only, as they are.
+
+    Raises:
+        WireError: Truncated.
+    """
+    for number, wire, value in fields(data):
+        if number not in _LAYERS or wire != BYTES or not isinstance(value, memoryview):
+            continue
+        name_field, _ = _LAYERS[number]
+        names = [text(part) for inner, kind, part in fields(value) if inner == name_field and kind == BYTES]
+        if names[-1:] and names[-1] in layers:
+            yield _varint(number << 3 | BYTES) + _varint(len(value))
+            yield value
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*found, number])
 
 
 def _blob(data: memoryview, layer: str) -> Blob:

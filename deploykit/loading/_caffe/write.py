@@ -27,12 +27,14 @@ class Written:
         outputs: Blobs that no layer reads, by name.
         shapes: Shape of the first blob of each layer, without the examples.
         operators: The layer behind each output, as Caffe calls its type.
+        blobs: Shape of each blob, without the examples.
     """
 
     graph: Graph
     outputs: dict[str, Value]
     shapes: dict[str, Example]
     operators: dict[str, str]
+    blobs: dict[str, Example]
 
     def specs(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Inputs and outputs; the number of examples is free."""
@@ -89,7 +91,7 @@ def write(net: Net) -> Written:
     outputs = {name: value for name, value in made.items() if name not in read and name not in net.inputs}
     if not outputs:
         raise ModelFileError(f"{net.path}: the network has no outputs.", remedy="check its layers.")
-    return Written(graph, outputs, shapes, operators)
+    return Written(graph, outputs, shapes, operators, {name: value.shape for name, value in made.items()})
 
 
 #: They change the form of values and not what they mean.
