@@ -60,6 +60,7 @@ class Option(Parameter):
         under: The option it only matters with: its control is shown when that one differs from its default. If it is
             ``binding``, setting it without that one is an error.
         panel: The Workbench has a control for it.
+        about: Part of the contract that models must have for the control to be shown, such as ``"decoder"``.
         hint: What the control says in place of ``help``.
         of_goal: In the Workbench it is a switch that takes the value from the goal's field of the same name.
         units: A number with one of these units.
@@ -80,6 +81,7 @@ class Option(Parameter):
     named: tuple[Named, ...] = ()
     adapters: tuple[str, str] | None = None
     panel: bool = False
+    about: str = ""
     hint: str = ""
     of_goal: bool = False
     units: tuple[str, ...] = ()

@@ -230,8 +230,10 @@ class SignatureOptions(TypedDict, total=False):
     ]  # fmt: skip
     generate: Annotated[
         int,
-        option("int", 0, "Tokens that a decoder with a cache writes after each example, greedily.", metavar="N",
-                minimum=0, maximum=100_000, special=(0, "only read the examples"),
+        option("int", 0, "Tokens that a decoder with a cache writes after each example, greedily.",
+                label="Tokens to write", metavar="N", minimum=0, maximum=100_000, step=1,
+                special=(0, "only read the examples"), panel=True, about="decoder",
+                hint="Written after each example, which judges and times writing; 0 only reads the examples.",
                 more="The written tokens, or the text that a tokenizer makes of them, are then its answer: metrics of "
                 "texts judge it, and the server gives it. 0: scores of the next token at each place of the example "
                 "are."),

@@ -73,6 +73,7 @@ class SpaceSection(Panel):
     def value(self) -> Any:
         """See ``ISpace`` in space/panel.tsx."""
         state = self._commands.state
+        contract = state.plan.examined.contract if state.plan is not None and state.plan.examined else None
         return {
             "preset": self._preset,
             "presets": [
@@ -89,7 +90,7 @@ class SpaceSection(Panel):
             "plan": summary.counts(state),
             "run": summary.button(state),
             "line": summary.line(state, self._preset, self._changes(), self._ticked, len(self._where.runtimes)),
-            "options": options.described(state.options),
+            "options": options.described(state.options, contract),
             "cores": os.cpu_count() or 1,
         }  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from deploykit.core.contract import Contract
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.registry import registry
 from deploykit.core.settings.option import Option, options_of
@@ -51,7 +52,7 @@ def with_value(values: Values, name: str, value: Any) -> dict[str, Any]:
     if option.of_goal:
         if not isinstance(value, bool):
             raise SettingError(f"{name} must be true or false, got {value!r}.", remedy="the goal has its value.")
-    elif option.special is not None and value == option.special[0]:
+    elif option.special is not None and value == option.special[0] and value < (option.minimum or 0):
         raise SettingError(
             f"{name} must be at least {option.minimum:g} in the Workbench, got {value!r}.", remedy=option.remedy
         )
@@ -97,11 +98,22 @@ def whole(values: Values) -> bool:
     return not ("search" in values or "sensitivity" in values)
 
 
-def described(values: Values) -> dict[str, Any]:
-    """The controls as ``IOptions`` of options.tsx: those whose option matters with these values."""
+def described(values: Values, contract: Contract | None = None) -> dict[str, Any]:
+    """The controls as ``IOptions`` of options.tsx: those whose option matters with these values and for this model.
+
+    Args:
+        values: The values.
+        contract: What the model's inputs and outputs are taken to mean; None as long as that is not known.
+    """
     known = controlled()
-    shown = [n for n, option in known.items() if not option.under or option.under in values]
+    shown = [n for n, option in known.items() if _matters(option, values, contract)]
     return {"controls": [_control(n, known[n], value_of(values, n)) for n in shown], "changed": len(values)}
+
+
+def _matters(option: Option, values: Values, contract: Contract | None) -> bool:
+    if option.about and option.name not in values and getattr(contract, option.about, None) is None:
+        return False
+    return not option.under or option.under in values
 
 
 def _control(name: str, option: Option, value: Any) -> dict[str, Any]:
