@@ -21,7 +21,7 @@ class Answered:
     """An answer.
 
     Attributes:
-        prediction: Name of the class, "" when the answer is none.
+        prediction: Name of the class, or the text that the answer is; "" when it is neither.
         top: The best classes and their scores, best first.
         numbers: The first numbers of an answer that is not a class.
         shares: Whether scores are probabilities.
@@ -53,6 +53,8 @@ def answered(
         value = output[:1].ravel().tolist()[0]
         return Answered(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
     scores = read(output[:1], meaning, known)
+    if scores.dtype.kind == "U":
+        return Answered(str(scores[0]))
     if not are_classes(meaning, scores.shape):
         return Answered("", numbers=tuple(float(v) for v in np.ravel(scores[0])[:_SHOWN]))
     if meaning.kind == "classes":
