@@ -25,7 +25,7 @@ _MOST_ARRAYS = 9
 
 
 def checked(
-    x: Any, y: Any, classes: tuple[str, ...], name: str, raw: Container[str] = ()
+    x: Any, y: Any, classes: tuple[str, ...], name: str, raw: Container[str] = (), *, texts: bool = False
 ) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
     """Validated examples and labels, the class names (found when labels are text), and what the labels were taken for.
 
@@ -35,6 +35,7 @@ def checked(
         classes: Class names by index; empty when they are not known.
         name: What the examples are called in messages.
         raw: Inputs whose bytes may be anything; those of the others must be text.
+        texts: Whether labels are texts rather than names of classes.
 
     Raises:
         DatasetError: Something cannot be used; says what.
@@ -77,7 +78,7 @@ def checked(
             if turned
             else "give one label for each example.",
         )
-    found = understood(compact(labels), classes, labels_name)
+    found = understood(compact(labels), classes, labels_name, texts=texts)
     return Split(inputs, found.values), found.classes, found.notes
 
 

@@ -16,7 +16,7 @@ from deploykit.data.preprocess import Preprocess, remedy
 from deploykit.data.saying import said_of_inputs
 from deploykit.data.splitting import widened
 from deploykit.data.textual.attach import tokenized
-from deploykit.data.textual.labels import aligned, in_order_of
+from deploykit.data.textual.labels import aligned, in_order_of, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +42,8 @@ def fitted(data: Data, model: Model, declared: Declared | None = None) -> Data:
     data = widened(data, [spec.name for spec in model.inputs if spec.name not in fed])
     data, said = tokenized(data, [spec for spec in model.inputs if spec.name not in fed], model.hub)
     data, ordered = in_order_of(data, _classes(model))
+    data, vocabulary = spelled(data, model.hub)
+    ordered += vocabulary
     if any(spec.shape is None or len(spec.shape) > 2 for spec in model.outputs):
         data, more_said = aligned(data)
         ordered += more_said

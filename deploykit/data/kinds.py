@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+from deploykit.core.serial import parse
 
 #: Constructors of `deploykit.Dataset` that read a path and need nothing else to be said.
 READERS = (
@@ -19,32 +23,39 @@ _BY_ENDING = {
 #: What columns of text are usually called; the first that is there is taken.
 TEXTS = ("text", "sentence", "review", "content", "document", "tokens", "words", "question", "query", "title")
 #: Endings of recordings.
-RECORDINGS = (".wav", ".flac", ".ogg")
+RECORDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+#: Ending of LibriSpeech's files of texts, a recording's name and its text in each line.
+TRANSCRIPTS = ".trans.txt"
 #: Folders of images and masks inside one.
 IMAGES, MASKS = "images", "masks"
-#: Columns of a CSV file that name recordings.
-FILE_COLUMNS = ("file", "path", "filename")
-#: Files of a folder that are looked at.
-_LOOKED_AT = 200
+#: Columns of a table that name files.
+FILE_COLUMNS = ("file", "path", "filename", "file_name", "filepath", "audio", "audio_filepath", "recording")
+#: Tables that may list files.
+_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+#: Files of a folder that are looked at, and how many folders below it.
+_LOOKED_AT, _DEPTH = 200, 3
+#: Bytes of a line that are looked at.
+_LINE = 1 << 16
 
 
-def reader_of(path: Path) -> str:
+def reader_of(path: Path, file: str | None = None) -> str:
     """Name of the constructor that reads a path.
 
     A folder with ``.npy`` files is read like an ``.npz`` file, one that ``datasets`` has saved as such, folders with
     ``.parquet`` files, or with ``.txt`` files by class, as tables and texts, one with the folders ``images`` and
-    ``masks`` as images with masks, one whose folders hold recordings as these by class, and other folders as images by
-    class. A ``.csv`` file is a table of numbers, of recordings where a column names such files, or of text where a
-    column is called so; a ``.json`` file holds boxes in COCO's form, or a list of texts. Everything else is read as
-    ``.npz``. No more than the first lines of a file are read.
+    ``masks`` as images with masks, one that holds recordings, or whose folders do, as these, and other folders as
+    images by class. A table (``.csv``, ``.tsv``, ``.jsonl``) lists recordings where a column names such files; a
+    ``.csv`` file holds text where a column is called so, else numbers; a ``.json`` file holds boxes in COCO's form, or
+    a list of texts. Everything else is read as ``.npz``. No more than the first lines of a file are read.
 
     Args:
         path: Of data; it need not exist.
+        file: Column of a table that names files; None: one that is called so.
     """
     with contextlib.suppress(OSError):
         if path.is_dir():
             return _reader_of_folder(path)
-        if path.suffix.lower() == ".csv" and _lists_recordings(path):
+        if path.suffix.lower() in _TABLES and _lists(path, RECORDINGS, file):
             return "from_audio"
         if path.suffix.lower() in (".csv", ".json") and _holds_text(path):
             return "from_text"
@@ -66,11 +77,18 @@ def _reader_of_folder(path: Path) -> str:
         return "from_npz" if ".npy" in endings else "from_parquet"
     if (path / IMAGES).is_dir() and (path / MASKS).is_dir():
         return "from_masks"
-    for folder in islice((p for p in sorted(path.iterdir()) if p.is_dir()), _LOOKED_AT):
-        if any(p.suffix.lower() in RECORDINGS for p in islice(folder.iterdir(), _LOOKED_AT)):
-            return "from_audio"
+    if _holds(path, RECORDINGS):
+        return "from_audio"
     texts = any(path.glob("*/*.txt")) or any(path.glob("*/*/*.txt"))
     return "from_text" if texts else "from_image_folder"
+
+
+def _holds(path: Path, endings: tuple[str, ...], depth: int = _DEPTH) -> bool:
+    """Whether a folder, or one not far below it, holds files with one of these endings."""
+    entries = sorted(islice((p for p in path.iterdir() if not p.name.startswith((".", "__"))), _LOOKED_AT))
+    if any(p.suffix.lower() in endings for p in entries):
+        return True
+    return depth > 0 and any(_holds(p, endings, depth - 1) for p in entries if p.is_dir() and not p.is_symlink())
 
 
 def _holds_text(path: Path) -> bool:
@@ -87,21 +105,25 @@ def _holds_text(path: Path) -> bool:
     return any(not is_number(cell) for cell in cells)
 
 
-def _first_rows(path: Path) -> list[list[str]]:
+def _first_rows(path: Path, separator: str = ",") -> list[list[str]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        return list(islice(csv.reader(file), 2))
+        return list(islice(csv.reader(file, delimiter=separator), 2))
 
 
-def _lists_recordings(path: Path) -> bool:
-    """Whether the first row of a table names a recording."""
+def _lists(path: Path, endings: tuple[str, ...], file: str | None) -> bool:
+    """Whether the first row of a table names a file with one of these endings."""
+    pairs: Iterable[tuple[Any, Any]]
     try:
-        rows = _first_rows(path)
-    except (OSError, ValueError, csv.Error):
+        if path.suffix.lower() in (".csv", ".tsv"):
+            rows = _first_rows(path, "\t" if path.suffix.lower() == ".tsv" else ",")
+            pairs = zip(*rows, strict=False) if len(rows) > 1 else ()
+        else:
+            with path.open(encoding="utf-8-sig") as lines:
+                pairs = dict(parse(lines.readline(_LINE))).items()
+    except (OSError, TypeError, ValueError, csv.Error):
         return False  # reading it says why
-    if len(rows) < 2:
-        return False
-    pairs = zip(*rows, strict=False)
-    return any(n.strip().lower() in FILE_COLUMNS and c.strip().lower().endswith(RECORDINGS) for n, c in pairs)
+    columns = FILE_COLUMNS if file is None else (file.lower(),)
+    return any(n.strip().lower() in columns and str(c).strip().lower().endswith(endings) for n, c in pairs)
 
 
 def is_number(cell: str) -> bool:

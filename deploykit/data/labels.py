@@ -60,7 +60,7 @@ def class_names(classes: Any) -> tuple[str, ...]:
     )
 
 
-def understood(labels: Any, classes: tuple[str, ...], name: str) -> Labels:
+def understood(labels: Any, classes: tuple[str, ...], name: str, *, texts: bool = False) -> Labels:
     """Labels as class indices, several labels at once, labels of positions, or real numbers.
 
     What only the model can tell is left open: real numbers that are whole stay real numbers when no class names are
@@ -70,6 +70,7 @@ def understood(labels: Any, classes: tuple[str, ...], name: str) -> Labels:
         labels: As they were given, examples along the first axis.
         classes: Class names by index; empty when they are not known.
         name: What the labels are called in messages.
+        texts: Whether they are texts rather than names of classes.
 
     Raises:
         DatasetError: The labels cannot be used, or do not go with the class names.
@@ -83,6 +84,8 @@ def understood(labels: Any, classes: tuple[str, ...], name: str) -> Labels:
             f"{name} holds bytes that are not UTF-8 text.", remedy="give class names as text, or class indices."
         )
     notes: list[str] = []
+    if texts and labels.dtype.kind == "U":
+        return _as_texts(labels, classes, name)
     if labels.dtype.kind in "SU":
         labels = _vectors(labels, classes, name)
     if labels.dtype.kind in "SU":
@@ -242,6 +245,31 @@ def _named(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
     index = {n: i for i, n in enumerate(names)}
     values = np.array([index[t] for t in text], np.int64)[place].reshape(labels.shape)
     return Labels(values, names, _alike(names, name))
+
+
+def _as_texts(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
+    """Texts that stay texts: spelled with the tokens of a vocabulary, if one is given."""
+    if not classes:
+        return Labels(labels, classes)
+    if not is_vocabulary(classes):
+        return _named(labels, classes, name)
+    if words := misspelled(labels, classes):
+        raise DatasetError(f"{name} holds {words[0]}.", remedy=words[1])
+    return Labels(labels, classes, (f"{name}: texts, spelled with the {len(classes)} tokens of classes=.",))
+
+
+def misspelled(labels: NDArray[Any], vocabulary: tuple[str, ...]) -> tuple[str, str] | None:
+    """Why texts are not spelled with the tokens of a vocabulary, and what to do; None when they are."""
+    texts = set(map(str, labels.tolist()))
+    if spells(vocabulary, texts):
+        return None
+    lacking = sorted({c for text in texts for c in text if not spells(vocabulary, c)})
+    more = f" and {len(lacking) - _MOST_SHOWN} more" if len(lacking) > _MOST_SHOWN else ""
+    words = f"texts with characters that no token has: {', '.join(map(repr, lacking[:_MOST_SHOWN]))}{more}"
+    for change, case in ((str.upper, "capitals"), (str.lower, "small letters")):
+        if spells(vocabulary, map(change, texts)):
+            return words, f"write the texts in {case}, as the tokens are."
+    return words, "give the model's own vocabulary with classes= (--classes), or write the texts as its tokens are."
 
 
 def _alike(names: tuple[str, ...], name: str) -> tuple[str, ...]:

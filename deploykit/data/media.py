@@ -77,25 +77,38 @@ class Media(Made):
         *,
         rate: int | None = None,
         seconds: float | None = None,
+        file: str | None = None,
+        label: str | None = None,
+        text: str | None = None,
         progress: OnRead | None = None,
         **options: Any,
     ) -> Self:
-        """Recordings (``.wav``, ``.flac``, ``.ogg``) of one length: float32 from −1 to 1, shape (examples, samples).
+        """Recordings (WAV, FLAC, Ogg, Opus, MP3) of one length: float32 from −1 to 1, shape (examples, samples).
 
-        Channels are mixed to their mean, other rates are resampled with a polyphase filter, shorter recordings get
-        zeros at their end and longer ones lose theirs. `reading` says how many, and names and counts silent ones, which
-        are left out. Needs ``deploykit[audio]``.
+        Labels are classes or texts: what is said. Texts are compared by word error rate; a model that returns scores of
+        tokens needs its vocabulary as ``classes``, unless it lies in the model's folder (``vocab.json``).
+
+        Channels are mixed to their mean, other rates are resampled with a polyphase filter, and shorter recordings get
+        zeros at their end. Longer ones lose their end, or are left out if they have texts. `reading` says how many, and
+        names and counts what was left out: recordings that are missing or silent, or whose text is empty. Needs
+        ``deploykit[audio]``.
 
         Args:
-            path: A folder with one folder of recordings per class, or a CSV file with the columns ``file`` (relative to
-                it) and ``label``.
+            path: A folder with one folder of recordings per class; a folder with a ``.txt`` file beside each recording,
+                or with ``.trans.txt`` files as LibriSpeech has them; or a table (``.csv``, ``.tsv``, ``.jsonl``) that
+                lists recordings, relative to it or to a folder beside it.
             rate: Samples per second; None: the rate that most files have.
-            seconds: Length of every recording; None: the length that most have.
+            seconds: Length of every recording; None: the length that most have, or the longest of those with texts.
+            file: Column of the recordings in a table; None: one called file, path, audio or alike.
+            label: Column of the classes; None: one called label, class, target or category; "" for no labels.
+            text: Column of what is said; None: one called sentence, text, transcript or alike.
             progress: Called while it is read with what is done, of how much (0: not known), and the unit.
-            **options: As in `Dataset.from_arrays`; ``classes`` gives the order of the classes.
+            **options: As in `Dataset.from_arrays`; ``classes`` gives the order of the classes, or the tokens that texts
+                are spelled with.
 
         Raises:
-            DatasetError: No recording is found, one cannot be read (with its name), or all are silent.
+            DatasetError: No recording is found, one cannot be read (with its name), all are silent, a column is missing
+                or several could be the labels.
             MissingExtraError: The package soundfile is not installed.
 
         Example:
@@ -114,5 +127,6 @@ class Media(Made):
         from deploykit.data import sources
 
         names = class_names(options.get("classes", ()))
-        found = sources.read_audio(Path(path), rate, seconds, names, progress)
+        columns = sources.Columns(file, label, text)
+        found = sources.read_audio(Path(path), rate, seconds, names, progress, columns)
         return cls._found(found, options)

@@ -41,6 +41,7 @@ class Origin:
         notes: What is remarkable, in sentences.
         spare: Arrays that are not inputs unless the model takes more of them, and the input itself, by their own names.
         test_spare: The same of the held-out examples.
+        texts: Whether labels are texts even where no vocabulary is given.
     """
 
     source: str = ""
@@ -51,6 +52,7 @@ class Origin:
     notes: tuple[str, ...] = ()
     spare: Mapping[str, Any] = field(default_factory=dict)
     test_spare: Mapping[str, Any] = field(default_factory=dict)
+    texts: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Reading(Plain):
 
     Attributes:
         source: Path, "" for data in memory.
-        kind: What it is: "arrays", "npz", "csv", "images", "coco" or "tf.data".
+        kind: What it is: "arrays", "npz", "csv", "images", "audio", "coco" or "tf.data".
         inputs: What was taken for each input, in words.
         labels: What was taken for the labels, in words; "" when there are none.
         splits: Split → examples.
@@ -146,6 +148,8 @@ def form(labels: NDArray[Any] | None) -> str:
         return f"{count:,} boxes, up to {labels.shape[1]} per image"
     if labels.dtype.kind == "f":
         return f"real numbers, {shape} per example" if shape else "real numbers"
+    if labels.dtype.kind == "U":
+        return "texts"
     if not shape:
         return "class indices"
     return f"integers, {shape} per example"

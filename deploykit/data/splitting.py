@@ -54,7 +54,7 @@ def split_up(
     Raises:
         DatasetError: The data cannot be used, or are too few.
     """
-    given, names, notes = checked(x, y, classes, "x", raw)
+    given, names, notes = checked(x, y, classes, "x", raw, texts=origin.texts)
     given = replace(given, spare={k: left(v) for k, v in origin.spare.items()})
     if x_test is None:
         if y_test is not None:
@@ -64,7 +64,7 @@ def split_up(
         parts = dealt(len(given), given.labels, seed, (TRAIN_SHARE, held, 1 - TRAIN_SHARE - held))
         splits = {name: given.take(part) for name, part in zip(SPLITS, parts, strict=True)}
     else:
-        held_out, names, more = checked(x_test, y_test, names, "x_test", raw)
+        held_out, names, more = checked(x_test, y_test, names, "x_test", raw, texts=origin.texts)
         held_out = replace(held_out, spare={k: left(v) for k, v in origin.test_spare.items()})
         notes = (*notes, *more, *same_kind(given, held_out))
         parts = dealt(len(held_out), held_out.labels, seed, (EVALUATION_SHARE, 1 - EVALUATION_SHARE))

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from deploykit.cli._shared import inputs
@@ -72,6 +73,22 @@ def test_class_names_in_the_file_stay_when_no_flag_is_given(tmp_path):
 def test_csv_with_a_label_column(tmp_path):
     (tmp_path / "d.csv").write_text("a,kind\n" + "".join(f"{i},{'xyz'[i % 3]}\n" for i in range(60)))
     assert data("--data", tmp_path / "d.csv", "--label", "kind").classes == ("x", "y", "z")
+
+
+def test_recordings_with_texts_in_columns_that_are_named(tmp_path):
+    rows = ["wav\tsaid"]
+    for i in range(30):
+        soundfile.write(tmp_path / f"{i}.wav", np.full(80, (i + 1) / 64, np.float32), 8000, subtype="FLOAT")
+        rows.append(f"{i}.wav\t{'ab'[i % 2]} {'ba'[i % 3 > 0]}")
+    (tmp_path / "list.tsv").write_text("\n".join(rows))
+    found = data(
+        "--data", tmp_path / "list.tsv", "--file", "wav", "--text", "said", "--classes", "<pad>,|,a,b", "--rate", 4000,
+        "--seconds", "0.01",
+    )  # fmt: skip
+    assert found.sample(1).shape == (1, 40)
+    assert set(found.labels()) <= {"a b", "a a", "b b", "b a"}
+    with pytest.raises(argparse.ArgumentTypeError, match="--text names one column of texts for recordings"):
+        data("--data", tmp_path / "list.tsv", "--file", "wav", "--text", "said,wav")
 
 
 def test_a_folder_of_images(tmp_path):

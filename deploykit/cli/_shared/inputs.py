@@ -32,7 +32,8 @@ _MASKS, _AUDIO = (("from_masks",), "images with masks"), (("from_audio",), "reco
 _ONLY = {
     "masks": _MASKS, "colors": _MASKS, "ignore": _MASKS, "rate": _AUDIO, "seconds": _AUDIO,
     "x_key": _NPZ, "y_key": _NPZ, "images": _COCO, "fit": _COCO, "test_data": _COCO, "test_images": _COCO,
-    "label": (_TABLES, ".csv files and other tables"), "text": (_TABLES, ".csv files and other tables"),
+    "file": _AUDIO, "label": ((*_TABLES, "from_audio"), ".csv files and other tables"),
+    "text": ((*_TABLES, "from_audio"), ".csv files and other tables"),
     "drop": (("from_csv", "from_parquet", "from_huggingface"), ".csv and Parquet files"),
 }  # fmt: skip
 #: Constructors that say how far they are.
@@ -88,8 +89,9 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesi
         metavar="DATA",
         required=required,
         help=".npz with x and y, x_train y_train x_test y_test, an array per input, a folder of such .npy files; .csv, "
-        ".jsonl, .parquet or text, a row per example; a folder per class of images, recordings or texts; folders "
-        "images and masks; a folder of Hugging Face datasets; or a .json with boxes in COCO's form",
+        ".jsonl, .parquet or text, a row per example; a folder per class of images, recordings or texts; recordings "
+        "with texts beside them, or a table that lists them; folders images and masks; a folder of Hugging Face "
+        "datasets; or a .json with boxes in COCO's form",
     )
     group.add_argument("--images", metavar="FOLDER", help="images of the .json (default: the folder it is in)")
     group.add_argument(
@@ -100,6 +102,7 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesi
         "--colors", metavar="#RRGGBB=N,…", type=_colors, help="class number that each color of the masks stands for"
     )
     group.add_argument("--ignore", metavar="N", type=int, help="value of pixels without a label (default: 255)")
+    group.add_argument("--file", metavar="COLUMN", help="column of a table that names recordings")
     group.add_argument("--rate", metavar="HZ", type=int, help="samples per second of recordings (default: most files')")
     group.add_argument("--seconds", metavar="X", type=_number, help="length of recordings (default: most files')")
     group.add_argument("--test-data", metavar="FILE", help="another .json, of held-out images")
@@ -192,7 +195,7 @@ class _Reading:
 def data(options: argparse.Namespace) -> Dataset:
     """The data that were named."""
     path = Path(options.data)
-    reader = "from_masks" if options.masks is not None else reader_of(path)
+    reader = "from_masks" if options.masks is not None else reader_of(path, options.file)
     for flag, (readers, files) in _ONLY.items():
         if getattr(options, flag) is not None and reader not in readers:
             raise argparse.ArgumentTypeError(f"--{flag.replace('_', '-')} applies to {files}, not to {path}.")
@@ -219,7 +222,11 @@ def data(options: argparse.Namespace) -> Dataset:
     if reader == "from_masks":
         common |= {n: v for n in ("masks", "colors", "ignore") if (v := getattr(options, n)) is not None}
     if reader == "from_audio":
-        common |= {"rate": options.rate, "seconds": options.seconds}
+        if options.text is not None and len(options.text) != 1:
+            raise argparse.ArgumentTypeError(f"--text names one column of texts for recordings, got {options.text}.")
+        text = None if options.text is None else options.text[0]
+        common |= {"rate": options.rate, "seconds": options.seconds, "file": options.file, "label": options.label}
+        common["text"] = text
     if reader in ("from_image_folder", "from_huggingface", "from_masks"):
         common["size"] = preprocess.resize
     if reader == "from_npz":

@@ -63,14 +63,25 @@ def read_cells(path: Path, separator: str = ",") -> tuple[list[str], list[int], 
         path: The file.
         separator: Between columns.
     """
-    with _readable(path), path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file, delimiter=separator)
-        header = [h.strip() for h in next(rows, [])]
-        _check_header(path, header)
-        lines, cells = rows_of(path, rows, header)
+    with _readable(path):
+        try:
+            header, lines, cells = _cells(path, separator, strict=separator != ",")
+        except (DatasetError, csv.Error):
+            if separator == ",":
+                raise
+            # Corpora such as Common Voice do not quote: a quotation mark is one, and may stand alone.
+            header, lines, cells = _cells(path, separator, quoting=csv.QUOTE_NONE)
     if not cells:
         raise DatasetError(f"{path} is empty: it has no rows below its header.")
     return header, lines, cells
+
+
+def _cells(path: Path, separator: str, **form: Any) -> tuple[list[str], list[int], list[list[str]]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file, delimiter=separator, **form)
+        header = [h.strip() for h in next(rows, [])]
+        _check_header(path, header)
+        return header, *rows_of(path, rows, header)
 
 
 @contextmanager

@@ -89,17 +89,23 @@ def _of_path(
     if path.is_dir():
         return _of_folder(path, classes)
     present(path)
-    ending = path.suffix.lower()
-    if ending in _SEPARATORS:
-        header, lines, cells = read_cells(path, _SEPARATORS[ending])
-        columns = {name: Column([row[i] for row in cells], "text") for i, name in enumerate(header)}
-        table = Table(str(path), "text", columns, "row", 1)
-        del lines
-        return {"x": texts_of(table, text, label, classes)}
-    if ending in _LINES:
-        return {"x": texts_of(_objects(path), text, label, classes)}
+    if path.suffix.lower() in (*_SEPARATORS, *_LINES):
+        return {"x": texts_of(table_of(path), text, label, classes)}
     table = Table(str(path), "text", {"text": Column(_decoded(path).splitlines(), "text")}, "line")
     return {"x": texts_of(table, "text", "", classes)}
+
+
+def table_of(path: Path) -> Table:
+    """The columns of a ``.csv`` or ``.tsv`` file with a header, or of a ``.jsonl`` file.
+
+    Raises:
+        DatasetError: It is missing, or is not such a file.
+    """
+    present(path)
+    if path.suffix.lower() in _LINES:
+        return _objects(path)
+    header, _, cells = read_cells(path, _SEPARATORS.get(path.suffix.lower(), ","))
+    return Table(str(path), "text", {n: Column([row[i] for row in cells], "text") for i, n in enumerate(header)})
 
 
 def _decoded(path: Path) -> str:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.data.examples import Data
+from deploykit.data.labels import misspelled
+from deploykit.data.tokens.folder import said
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _IGNORED = -1
 _SHOWN = 6
+#: Where models of speech keep their tokens, name → number, and how many there are at most.
+_VOCABULARY, _MOST_TOKENS = "vocab.json", 1 << 20
 
 
 def in_order_of(data: Data, classes: Sequence[str]) -> tuple[Data, list[str]]:
@@ -53,6 +58,32 @@ def in_order_of(data: Data, classes: Sequence[str]) -> tuple[Data, list[str]]:
     changed = found != list(range(len(found))) or data.classes != own[: len(found)]
     notes = [f"classes are numbered as the model's config.json does: {_listed(own)}."] if changed else []
     return replace(data, splits=splits, classes=own), notes
+
+
+def spelled(data: Data, hub: str) -> tuple[Data, list[str]]:
+    """The data with the vocabulary of a model's folder, where their labels are texts without one.
+
+    Args:
+        data: The data.
+        hub: The Hugging Face folder that the model lies in, "" for none.
+
+    Raises:
+        DatasetError: The texts hold characters that the vocabulary does not.
+    """
+    given = [split.labels for split in data.splits.values() if split.labels is not None and len(split.labels)]
+    if data.classes or not hub or not given or any(part.dtype.kind != "U" for part in given):
+        return data, []
+    found = said(Path(hub), _VOCABULARY)
+    places = {place: name for name, place in found.items() if type(place) is int and 0 <= place < _MOST_TOKENS}
+    if not places or len(places) < len(found):
+        return data, []
+    tokens = tuple(places.get(place, "") for place in range(max(places) + 1))
+    for part in given:
+        if words := misspelled(part, tokens):
+            raise DatasetError(
+                f"The labels are {words[0]} ({_VOCABULARY} in the model's folder has {len(tokens)}).", remedy=words[1]
+            )
+    return replace(data, classes=tokens), [f"texts are spelled with the {len(tokens)} tokens of {_VOCABULARY}."]
 
 
 def aligned(data: Data) -> tuple[Data, list[str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from deploykit_widgets.code.script import inputs as inputs_script
 from deploykit_widgets.code.script import script
 from deploykit_widgets.data import notebook_names
@@ -119,6 +120,22 @@ def test_examples_that_are_no_pictures_come_as_cells(section, ask, commands):
     samples, pictures = ask(section, "data_samples", digest=facts["digest"])
     assert pictures == []
     assert samples[0]["cells"] == [f"{v:.4g}" for v in data.splits["evaluation"].inputs["input"][0]]
+
+
+def test_labels_that_are_texts_are_shown(section, ask, commands, tmp_path):
+    rows = ["file,sentence"]
+    for i in range(30):
+        soundfile.write(tmp_path / f"{i}.wav", np.full(80, (i + 1) / 64, np.float32), 8000, subtype="FLOAT")
+        rows.append(f"{i}.wav,number {i}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    ask(section, "load_data", path=str(tmp_path / "list.csv"))
+    facts = section.value()["facts"]
+    assert facts["labels"] == "texts"
+    assert facts["classes"] == []
+    assert "Labels column sentence: texts" in facts["reading"]
+    samples, _ = ask(section, "data_samples", digest=facts["digest"])
+    assert all(f"{(int(s['label'].split()[1]) + 1) / 64:.4g}" == s["cells"][0] for s in samples)
+    assert "dk.Dataset.from_audio(" in inputs_script(commands.state)
 
 
 def test_it_says_what_the_data_can_tell(section, commands):

@@ -45,6 +45,8 @@ def label_of(data: Dataset, index: int, split: str = "evaluation") -> str:
 
 def class_name(data: Dataset, label: Any) -> str:
     """A label as text."""
+    if isinstance(label, str):
+        return str(label)
     if getattr(label, "ndim", 0):
         return ", ".join(f"{v:g}" for v in label.ravel()[:4])
     if getattr(label, "dtype", None) is not None and label.dtype.kind in "iub":

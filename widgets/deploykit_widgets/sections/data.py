@@ -302,6 +302,8 @@ def _labels(data: Dataset, counts: list[tuple[str, int]]) -> str:
         return "none"
     if counts:
         return f"{len(counts)} class{'' if len(counts) == 1 else 'es'}"
+    if labels.dtype.kind in "SUO":
+        return "texts"
     if labels.dtype.kind != "f" and labels.ndim > 1:
         return data.reading.labels or f"whole numbers of shape {labels.shape[1:]}"
     return f"real numbers from {float(labels.min()):.4g} to {float(labels.max()):.4g}"
