@@ -97,6 +97,7 @@ def examination_task(model: Model, data: Path, out: Path, declared: Declared, li
     """
     arguments = {
         "path": model.path,
+        "extra_files": list(model.extra_files),
         "format": model.format,
         "imports": list(model.imports),
         "trusted": model.trusted,

@@ -96,13 +96,17 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def given(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Digest and sizes of the original model, and its examination by `deploykit.measuring.examination.examining`."""
+    """Digest and sizes of the original model, and its examination by `deploykit.measuring.examination.examining`.
+
+    Weights in files beside it are a part of its size.
+    """
     began = time.perf_counter()
     path = Path(arguments["path"])
+    files = [path, *map(Path, arguments["extra_files"])]
     return {
         "digest": path_digest(path),
-        "size_bytes": path_size(path),
-        "compressed_bytes": compressed_size(path),
+        "size_bytes": sum(map(path_size, files)),
+        "compressed_bytes": sum(map(compressed_size, files)),
         "notes": {},
         "examined": examine(arguments, report),
         "seconds": time.perf_counter() - began,

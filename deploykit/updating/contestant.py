@@ -134,9 +134,10 @@ def _of_candidate(item: Exportable, data: Dataset, *, keep: bool) -> Contestant:
     contract = item.data.checked
     fed = item.data if keep else _fed(data, contract, item.data.preprocess, item.data.classes, item.name)
     digest = path_digest(item.path)
+    size = item.model.size_bytes if item.path == Path(item.model.path) else path_size(item.path)
     return Contestant(
-        item.name, item.path, item.format, item.target, contract, fed, digest, path_size(item.path), item.model.imports
-    )
+        item.name, item.path, item.format, item.target, contract, fed, digest, size, item.model.imports
+    )  # fmt: skip
 
 
 def _fed(

@@ -1,7 +1,9 @@
 """Files from other tools join a sweep: judged like the rest, kept by content, refused by name where they differ."""
 
+import gzip
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,3 +175,18 @@ def test_a_missing_file_is_named(zoo, images, tmp_path):
 def test_an_empty_file_parameter_is_left_out_with_the_reason(zoo, images):
     plan = dk.plan(dk.load(zoo("cnn_keras")), images, dk.Space([dk.Recipe((dk.Step("existing_file"),))]), check=False)
     assert {left.reason for left in plan.left_out} == {"existing file: no file is given"}
+
+
+def test_weights_beside_a_file_are_a_part_of_its_size(zoo, tmp_path):
+    path = zoo("cnn_external_onnx")
+    model = dk.load(path)
+    beside = [Path(file) for file in model.extra_files]
+    data = dk.Dataset.from_arrays(np.random.default_rng(0).random((40, *model.inputs[0].shape[1:])).astype(np.float32))
+    space = dk.Space([dk.Recipe((dk.Step("quantize_float16"),))], [dk.Target("onnxruntime")])
+    report = dk.sweep(model, data, space, store=tmp_path / "store", launches=0, progress=lambda _: None)
+    original, smaller = sorted(report.rows, key=lambda row: len(row.candidate.recipe.steps))
+    wanted = path.stat().st_size + sum(file.stat().st_size for file in beside)
+    assert original.measurement.size_bytes == wanted == model.size_bytes
+    packed = sum(len(gzip.compress(file.read_bytes(), 6)) for file in (path, *beside))
+    assert original.measurement.compressed_bytes == pytest.approx(packed, rel=0.03)
+    assert smaller.measurement.size_bytes < wanted
