@@ -2,9 +2,10 @@
 
 Run it from the root of the repository after a change of the Workbench:
 
-    .venv/bin/python tests/ui/screenshot.py [--store FOLDER] [--launches N]
+    .venv/bin/python tests/ui/screenshot.py [--store FOLDER] [--launches N] [--only NAME ...]
 
-It clicks Run sweep and waits for the end. With the store of an earlier run only what is new is measured.
+It clicks Run sweep and waits for the end. With the store of an earlier run only what is new is measured. With --only,
+the other pictures stay as they are.
 """
 
 import argparse
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--store", default="runs/screenshot", help="folder of the sweep")
     parser.add_argument("--launches", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=20, help="longest wait for the sweep")
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="pictures to make (default: all)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "root")
@@ -43,8 +45,15 @@ def main() -> None:
             ):
                 driver.run_all_cells(page, lab, NOTEBOOK)
                 _sweep(page, arguments.minutes * 60)
+                missing = set(arguments.only)
                 for name, part in _views(page):
-                    print(_shoot(page, part, ROOT / "docs" / f"{name}{'-dark' if dark else ''}.png"))
+                    if not arguments.only or name in arguments.only:
+                        print(_shoot(page, part, ROOT / "docs" / f"{name}{'-dark' if dark else ''}.png"))
+                        missing.discard(name)
+                    if arguments.only and not missing:
+                        break
+                if missing:
+                    raise SystemExit(f"there are no pictures called {', '.join(sorted(missing))}")
             if outside:
                 raise SystemExit(f"the page asked for addresses off this machine: {outside}")
 
@@ -95,6 +104,11 @@ def _views(page: object) -> Iterator[tuple[str, str]]:
     page.get_by_role("button", name="Compare", exact=True).click()
     page.locator(".dk-beside-plot").nth(1).wait_for()
     yield "compare", ".dk-column-tradeoff"
+    views.get_by_role("radio", name="Devices").check()
+    page.get_by_label("Other machines").fill("runs/yesterday")
+    page.get_by_label("Other machines").press("Enter")
+    page.locator(".dk-devices .dk-beside-plot").nth(1).wait_for()
+    yield "devices", ".dk-column-tradeoff"
     views.get_by_role("radio", name="Chart").check()
     page.locator(".dk-chart-canvas canvas").wait_for()
     candidate = page.locator(".dk-column-candidate")

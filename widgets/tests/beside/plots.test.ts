@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { plotsOf } from '../../src/app/beside/plots';
+import { plotsOf, readable } from '../../src/app/beside/plots';
 import type { IMeasure } from '../../src/app/tradeoff/measures';
 import { aRow } from '../rows';
 
@@ -42,4 +42,12 @@ it('both stores have one pair of axes, and each has a front of its own', () => {
 
 it('there is nothing to draw while neither has points', () => {
   expect(plotsOf([[aRow({ status: 'failed' })], []], X, Y)).toBeNull();
+});
+
+it('labels that would touch are left out, powers of ten last', () => {
+  const labels = ['0.01', '0.02', '0.03', '0.05', '0.07', '0.1', '0.2'];
+  const at = [34, 92, 126, 168, 196, 226, 284]; // as in a picture where 0.05 and 0.07 ran into each other
+  expect(readable(labels, at)).toEqual(['0.01', '0.02', '0.03', '0.05', '', '0.1', '0.2']);
+  expect(readable(['0.09', '0.1'], [100, 120])).toEqual(['', '0.1']);
+  expect(readable(['0.01', '', '0.02'], [0, 20, 90])).toEqual(['0.01', '', '0.02']);
 });

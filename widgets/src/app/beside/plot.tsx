@@ -5,7 +5,7 @@ import type { IAxis } from '../chart/axes';
 import { outlineOf } from '../elements/icons';
 import { useBench, useView } from '../store';
 import { useScene } from '../tradeoff/scene';
-import type { IDot } from './plots';
+import { type IDot, readable } from './plots';
 
 const SIZE = { width: 340, height: 250, left: 46, right: 8, top: 8, bottom: 38 };
 
@@ -27,6 +27,10 @@ export function Plot({
   const atY = (share: number): number => SIZE.height - SIZE.bottom - share * (SIZE.height - SIZE.top - SIZE.bottom);
   const [left, right, bottom, top] = [atX(0), atX(1), atY(0), atY(1)];
   const of = (axis: IAxis, tick: number): number => (tick - axis.low) / (axis.high - axis.low);
+  const labels = readable(
+    x.labels,
+    x.ticks.map(tick => atX(of(x, tick)))
+  );
   const front = dots.filter(dot => dot.strong).length;
   return (
     <figure className="dk-beside-plot">
@@ -40,7 +44,7 @@ export function Plot({
           <g key={tick}>
             <line className="dk-beside-grid" x1={atX(of(x, tick))} x2={atX(of(x, tick))} y1={top} y2={bottom} />
             <text x={atX(of(x, tick))} y={bottom + 14} textAnchor="middle">
-              {x.labels[at]}
+              {labels[at]}
             </text>
           </g>
         ))}

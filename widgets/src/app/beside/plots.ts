@@ -35,6 +35,30 @@ export function plotsOf(sides: readonly (readonly IRow[])[], x: IMeasure, y: IMe
   return { x: acrossAxis, y: upAxis, sides: placed };
 }
 
+const LETTER_PX = 6.5;
+const GAP_PX = 8;
+const ROUND = /^−?(0|0\.0*1|10*)$/;
+
+/**
+ * Labels that can be read side by side: one that would touch another is left out, powers of ten last.
+ *
+ * @param at Where each is, in pixels.
+ */
+export function readable(labels: readonly string[], at: readonly number[]): string[] {
+  const kept: number[] = [];
+  const order = [...labels.keys()].sort(
+    (a, b) => Number(ROUND.test(labels[b] ?? '')) - Number(ROUND.test(labels[a] ?? ''))
+  );
+  const width = (place: number): number => (labels[place]?.length ?? 0) * LETTER_PX;
+  const apart = (a: number, b: number): number => Math.abs((at[a] ?? 0) - (at[b] ?? 0)) - (width(a) + width(b)) / 2;
+  for (const place of order) {
+    if (kept.every(other => apart(place, other) >= GAP_PX)) {
+      kept.push(place);
+    }
+  }
+  return labels.map((label, place) => (kept.includes(place) ? label : ''));
+}
+
 function axis(rows: readonly IRow[], measure: IMeasure, across: boolean): IAxis {
   const values = rows.flatMap(row => valueIn(row, measure)?.[0] ?? []);
   const scale = scaleOf(measure, values, across);
