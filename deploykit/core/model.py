@@ -98,6 +98,8 @@ class Model(Plain):
         stateful: Layers or variables that keep state for the next call; () for a pure function of the inputs.
         classes: Names of its classes by index, as the ``config.json`` beside it has them; empty when it says nothing.
         hub: The Hugging Face folder that it lies in, "" for any other place.
+        named_inputs: Inputs that the user has named, where it is a part of ``origin``; see `deploykit.load`.
+        named_outputs: The same for outputs.
 
     Example:
         >>> model.format, model.parameter_count
@@ -123,6 +125,13 @@ class Model(Plain):
     stateful: tuple[str, ...] = ()
     classes: tuple[str, ...] = field(default=(), metadata={RARE: True})
     hub: str = field(default="", metadata={RARE: True})
+    named_inputs: tuple[str, ...] = field(default=(), metadata={RARE: True})
+    named_outputs: tuple[str, ...] = field(default=(), metadata={RARE: True})
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a part of ``origin``, between inputs and outputs that were named."""
+        return bool(self.named_inputs or self.named_outputs)
 
     @property
     def name(self) -> str:

@@ -161,6 +161,8 @@ def _load(
         stateful=summary.stateful,
         classes=found.classes,
         hub=found.folder,
+        named_inputs=ends[0],
+        named_outputs=ends[1],
     )
 
 

@@ -72,7 +72,15 @@ def test_a_model_of_two_files_is_chosen_with_both(page, folder, tmp_path):
     chosen.set_input_files([tmp_path / "cnn_caffe.caffemodel", tmp_path / "cnn_caffe.prototxt"])
     found = facts(page, "cnn_caffe.prototxt")
     assert (found["Format"], found["Output"]) == ("Caffe", "prob: float32 (?, 3)")
+    page.get_by_role("button", name="Open graph").wait_for()  # the server's file is known by its own size
     assert (folder / "cnn_caffe.caffemodel").read_bytes() == (tmp_path / "cnn_caffe.caffemodel").read_bytes()
+
+
+def test_a_part_of_a_network_is_named_beside_its_path(page):
+    page.get_by_label("Outputs", exact=True).fill("pool")
+    page.get_by_role("button", name="Load", exact=True).click()
+    page.locator(".dk-facts dd").get_by_text("pool: float32 (?, 8, 4, 4)").wait_for()
+    page.locator(".dk-Workbench").get_by_text('outputs=["pool"]').wait_for()
 
 
 def test_a_model_without_a_graph_says_so(page):

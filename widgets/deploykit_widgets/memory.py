@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,14 +143,16 @@ class Memory:
             self._space.restore(kept["space"])
         if choice := kept.get("choice"):
             self._pending["choice"] = choice
-        self._load(kept.get("model"), kept.get("data"))
+        self._load(kept.get("model"), kept.get("data"), kept.get("named", ([], [])))
 
-    def _load(self, model: str | None, data: Mapping[str, Any] | None) -> None:
+    def _load(
+        self, model: str | None, data: Mapping[str, Any] | None, named: Sequence[Sequence[str]] = ((), ())
+    ) -> None:
         """Load model and data: those that were clicked, or else those of the cell."""
         given, commands = self._given, self._commands
-        if model and model != self._said["model"]:
-            self._pending["model"] = model
-            commands.load_model(model)
+        if model and _with_ends(model, named) != self._said["model"]:
+            self._pending |= {"model": model, "named": [*map(list, named)]}
+            commands.load_model(model, *map(tuple, named))
         elif isinstance(given.model, Model):
             self._state.change(model=given.model)
         elif given.model is not None:
@@ -210,8 +212,9 @@ class Memory:
 
     def _content(self) -> dict[str, Any]:
         state, pending = self._state, self._pending
-        if state.model is not None:
+        if (model := state.model) is not None:
             pending.pop("model", None)
+            pending.pop("named", None)
         if state.data is not None:
             pending.pop("data", None)
         if state.picked or state.second:
@@ -219,7 +222,8 @@ class Memory:
         content = {
             "version": _VERSION,
             "given": self._said,
-            "model": shown_path(state.model.path) if state.model is not None and not state.model.origin else "",
+            "model": _file_of(model) if model is not None and (model.is_part or not model.origin) else "",
+            "named": [list(model.named_inputs), list(model.named_outputs)] if model is not None else [[], []],
             "data": _data(state, self._synthesis),
             "declared": dict(state.declared),
             "space": self._space.kept(),
@@ -257,7 +261,19 @@ def _read_as(state: State) -> dict[str, Any] | None:
 
 def _path_of(model: Any) -> str:
     """The path of a model given as a path or loaded from one; otherwise a description of the object."""
-    return shown_path(model.path) if isinstance(model, Model) else _said(model)
+    if not isinstance(model, Model):
+        return _said(model)
+    return _with_ends(_file_of(model), (model.named_inputs, model.named_outputs))
+
+
+def _file_of(model: Model) -> str:
+    """The file that a model was loaded from."""
+    return shown_path(model.origin if model.is_part else model.path)
+
+
+def _with_ends(path: str, named: Sequence[Sequence[str]]) -> str:
+    """A path with the inputs and outputs that were named, if there are any."""
+    return f"{path} {dump([*map(list, named)]).decode()}" if any(named) else path
 
 
 def _said(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,8 +56,8 @@ class Inputs(LongWork):
     #: The sweep of the current inputs, None before the first.
     handle: dk.SweepHandle | None = None
 
-    def load_model(self, path: Any) -> None:
-        """Load a model, which is never trusted here."""
+    def load_model(self, path: Any, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> None:
+        """Load a model, which is never trusted here; a part of it where its inputs or outputs are named."""
         if self._sweeps("model"):
             return
         if not path:
@@ -73,7 +73,7 @@ class Inputs(LongWork):
             own = {"data": made.given, "synthesis": None} if made else {}
             self._take("model", model=model, declared={} if other else self.state.declared, **own)
 
-        self._long("model", lambda: dk.load(path, cancel=cancel), take, cancel=cancel)
+        self._long("model", lambda: dk.load(path, inputs=inputs, outputs=outputs, cancel=cancel), take, cancel=cancel)
 
     def cancel_loading(self, panel: Literal["model", "data"]) -> None:
         """Cancel reading in this panel; a process that works for it is killed. The previous model or data stay."""

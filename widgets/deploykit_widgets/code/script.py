@@ -164,7 +164,9 @@ def literal(value: Any) -> str:
 def _model(model: Model | None, values: Values) -> str:
     if model is None:
         return f"model = dk.load({values.of('model_path', 'model.keras')})"
-    arguments = [values.of("model_path", values.path(model.path))]
+    arguments = [values.of("model_path", values.path(model.origin if model.is_part else model.path))]
+    arguments += [f"inputs={literal(list(model.named_inputs))}"] if model.named_inputs else []
+    arguments += [f"outputs={literal(list(model.named_outputs))}"] if model.named_outputs else []
     arguments += [f"imports={literal(list(model.imports))}"] if model.imports else []
     arguments += ["trusted=True"] if model.trusted else []
     return call("dk.load", arguments, "model = ")

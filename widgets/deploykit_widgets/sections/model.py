@@ -43,6 +43,7 @@ class ModelSection(Panel):
                 "models": list(endings()),
                 "beside": [s for f in formats() for s in f.companions],
                 "words": usual_endings(),
+                "named": [s for f in formats() if f.names_ends for s in f.suffixes],
             },
             "facts": None if model is None else _facts(model),
             "profile": source_of_times(report) if report is not None and model is not None else "",
@@ -57,8 +58,15 @@ class ModelSection(Panel):
             "layers": self._layers,
         }
 
-    def _load(self, path: str) -> None:
-        self._commands.load_model(path.strip())
+    def _load(self, path: str, inputs: str = "", outputs: str = "") -> None:
+        """Load a file.
+
+        Args:
+            path: Where it is.
+            inputs: Names of its inputs, separated by commas; "" for those that it has.
+            outputs: The same for outputs.
+        """
+        self._commands.load_model(path.strip(), _names(inputs), _names(outputs))
 
     def _browse(self, folder: str = "") -> Later:
         able = endings()
@@ -83,14 +91,21 @@ class ModelSection(Panel):
         return Later("layers", work)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _facts(model: Model) -> dict[str, Any]:
     labels = {f.name: f.label for f in formats()}
+    path = Path(model.origin if model.is_part else model.path)
     return {
         "file": Path(model.origin or model.path).name,
-        "path": Path(model.path).as_posix(),
-        "shown": shown_path(model.path),
-        "kernel": bool(model.origin),
-        "folder": Path(model.path).is_dir(),
+        "path": path.as_posix(),
+        "shown": shown_path(path),
+        "kernel": bool(model.origin) and not model.is_part,
+        "folder": path.is_dir(),
+        "fileBytes": path.stat().st_size if path.is_file() else None,
+        "named": {"inputs": ", ".join(model.named_inputs), "outputs": ", ".join(model.named_outputs)},
         "format": model.format,
         "label": labels.get(model.format, model.format),
         "inputs": [str(s) for s in model.inputs],

@@ -14,6 +14,7 @@ import { Layers } from './layers';
 import { usePlace } from './place';
 import type { IModel, IModelFacts } from './section';
 
+const NO_NAMES = { inputs: '', outputs: '' };
 const FOLDER = 'A SavedModel is a folder: copy it next to the notebook, then choose it with Browse.';
 
 export default function ModelPanel(): ReactElement | null {
@@ -41,18 +42,22 @@ function Choose({ model }: { model: IModel }): ReactElement {
   const { ask, error } = useAsk();
   const problem = usePanelProblem('model');
   const [path, setPath] = useWritten(shown, shown && (problem || error));
+  const had = model.facts?.named ?? NO_NAMES;
+  const [inputs, setInputs] = useWritten(had.inputs, '');
+  const [outputs, setOutputs] = useWritten(had.outputs, '');
   const [browsing, setBrowsing] = useState(false);
   const busy = usePanelBusy('model');
   const alive = useAlive();
   const id = useId();
-  const load = (wanted: string): void => {
+  const isNamed = (file: string): boolean => model.endings.named.some(end => file.trim().toLowerCase().endsWith(end));
+  const load = (wanted: string, names = NO_NAMES): void => {
     setPath(wanted);
     setBrowsing(false);
-    void ask('load_model', { path: wanted });
+    void ask('load_model', { path: wanted, ...(isNamed(wanted) ? names : NO_NAMES) });
   };
   const onSubmit = (event: FormEvent): void => {
     event.preventDefault();
-    load(path);
+    load(path, { inputs, outputs });
   };
   const to: IPlace = { path: model.here.folder, home: model.here.home, bytes: null };
   const words = `Drop a model here, with the files that belong to it, or choose them: ${model.endings.words}.`;
@@ -64,7 +69,7 @@ function Choose({ model }: { model: IModel }): ReactElement {
       endings={model.endings}
       to={to}
       folderWords={FOLDER}
-      onFile={load}
+      onFile={file => load(file)}
     />
   );
   return (
@@ -86,19 +91,50 @@ function Choose({ model }: { model: IModel }): ReactElement {
           Browse
         </Button>
         {model.facts && drop(true)}
+        {isNamed(path) && (
+          <div className="dk-model-ends" role="group" aria-label="Part of the network">
+            <End label="Inputs" value={inputs} onChange={setInputs} />
+            <End label="Outputs" value={outputs} onChange={setOutputs} />
+          </div>
+        )}
       </form>
       {browsing && (
         <Browse
           command="browse_models"
           label="Models on the kernel's machine"
           empty="No folders or model files here."
-          onChoose={load}
+          onChoose={file => load(file)}
           onClose={() => setBrowsing(false)}
         />
       )}
       <Problem words={error} />
       {!model.facts && !busy && drop(false)}
     </>
+  );
+}
+
+/** Where a part of a network begins or ends. */
+function End({
+  label,
+  value,
+  onChange
+}: {
+  label: string;
+  value: string;
+  onChange: (text: string) => void;
+}): ReactElement {
+  return (
+    <label>
+      <span>{label}</span>
+      <input
+        className="dk-input"
+        value={value}
+        placeholder="those of the network"
+        title="Names of tensors or blobs, separated by commas"
+        spellCheck={false}
+        onChange={event => onChange(event.target.value)}
+      />
+    </label>
   );
 }
 

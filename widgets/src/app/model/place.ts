@@ -9,11 +9,11 @@ export type Place = { state: 'looking' } | { state: 'outside'; why: string } | {
 /** Where the model is among the server's files, or why its graph cannot be shown. */
 export function usePlace(facts: IModelFacts, home: string): Place {
   const [place, setPlace] = useState<Place>({ state: 'looking' });
-  const { path, folder, bytes, kernel } = facts;
+  const { path, fileBytes, kernel } = facts;
   useEffect(() => {
     let wanted = true;
     const look = async (): Promise<Place> => {
-      const found = await located({ path, home, bytes: folder ? null : bytes });
+      const found = await located({ path, home, bytes: fileBytes });
       if (found) {
         return { state: 'inside', path: found };
       }
@@ -26,6 +26,6 @@ export function usePlace(facts: IModelFacts, home: string): Place {
     return () => {
       wanted = false;
     };
-  }, [path, folder, bytes, kernel, home]);
+  }, [path, fileBytes, kernel, home]);
   return place;
 }

@@ -14,6 +14,10 @@ export interface IModelFacts {
   outputs: string[];
   parameters: number;
   bytes: number;
+  /** Of the file itself, without those beside it; null for folders, and where it is gone. */
+  fileBytes: number | null;
+  /** Inputs and outputs that the user has named, with commas. */
+  named: { inputs: string; outputs: string };
   digest: string;
   warnings: string[];
   layers: number;
@@ -29,6 +33,8 @@ export interface IModel {
     beside: string[];
     /** The usual ones, for people. */
     words: string;
+    /** Of files whose inputs and outputs can be named. */
+    named: string[];
   };
   facts: IModelFacts | null;
   /** Candidate whose profile tells the layers' times, '' for none. */
