@@ -35,6 +35,16 @@ it('puts numbers side by side, each with the digits of its own interval', () => 
   expect(found['File, kB']?.[1]?.value).toBe('449');
 });
 
+it('shows how fast a decoder writes, and says nothing of it for other models', () => {
+  const writer = { ...ROW, tokens: [1000, 900, 1110] as [number, number, number] };
+  const found = numbersOf([writer, ROW], 'token agreement', false).find(row => row.label === 'Tokens/s');
+  expect(found?.cells).toEqual([
+    { value: '1000', around: '[900, 1110]' },
+    { value: '—', around: '' }
+  ]);
+  expect(numbersOf([ROW], 'accuracy', false).map(row => row.label)).not.toContain('Tokens/s');
+});
+
 it('calls changes of errors relative', () => {
   expect(numbersOf([ROW], 'mean squared error', true).map(row => row.label)).toContain('Change, %');
 });

@@ -1,6 +1,18 @@
 /** What the kernel tells of a candidate, and what is made of it before it is drawn; see deploykit_widgets/evidence/candidate.py. */
 
-import { beside, DASH, type IShown, kilobytes, megabytes, milliseconds, minus, points, ratio, score } from '../format';
+import {
+  amount,
+  beside,
+  DASH,
+  type IShown,
+  kilobytes,
+  megabytes,
+  milliseconds,
+  minus,
+  points,
+  ratio,
+  score
+} from '../format';
 import type { IPlace } from '../host';
 import type { Interval } from '../protocol';
 import type { IRow } from '../rows';
@@ -282,6 +294,9 @@ export interface INumberRow {
   cells: IShown[];
 }
 
+/** What a measure is called, and what is shown of a candidate. */
+type Measure = [string, (row: IRow) => IShown];
+
 /**
  * The numbers of candidates side by side, one row for each measure.
  *
@@ -290,7 +305,8 @@ export interface INumberRow {
 export function numbersOf(columns: readonly (IRow | null)[], metric: string, relative: boolean): INumberRow[] {
   const name = metric ? metric[0]?.toUpperCase() + metric.slice(1) : 'Metric';
   const ms = (row: IRow, value: number | null): IShown => only(value, v => beside(v, row.p50));
-  const rows: [string, (row: IRow) => IShown][] = [
+  const tokens: Measure = ['Tokens/s', row => (row.tokens ? amount(row.tokens) : UNKNOWN)];
+  const rows: Measure[] = [
     [relative ? name : `${name}, %`, row => only(row.score, v => score(v, relative))],
     [
       relative ? 'Change, %' : 'Change, pp',
@@ -301,6 +317,7 @@ export function numbersOf(columns: readonly (IRow | null)[], metric: string, rel
     ['vs float32, same runtime', row => (row.sameRuntime ? ratio(row.sameRuntime) : NOTHING)],
     ['p99, ms', row => ms(row, row.p99)],
     ['CPU, ms', row => ms(row, row.cpu)],
+    ...(columns.some(row => row?.tokens) ? [tokens] : []),
     ['File, kB', row => only(row.size, kilobytes)],
     ['Gzip, kB', row => only(row.compressed, kilobytes)],
     ['Memory, MB', row => only(row.memory, megabytes)]
