@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from deploykit.exporters._verify import Verification, verify
     from deploykit.exporters._watermark import WatermarkCheck, check_watermark
     from deploykit.loading._load import load
+    from deploykit.measuring.boxes.answer import DetectedBox, detections
     from deploykit.measuring.devices import DeviceTable, devices
     from deploykit.measuring.doctor import Diagnosis, doctor
     from deploykit.monitoring.skew import Skew
@@ -80,6 +81,7 @@ __all__ = [
     "Dataset",
     "DeploykitError",
     "Deployment",
+    "DetectedBox",
     "DeviceRanking",
     "DeviceTable",
     "Diagnosis",
@@ -123,6 +125,7 @@ __all__ = [
     "compare",
     "compare_reports",
     "deploy",
+    "detections",
     "devices",
     "doctor",
     "errors",
@@ -159,6 +162,7 @@ _HOMES = {
     "Dataset": "deploykit.data.dataset",
     "DeploykitError": "deploykit.core.errors",
     "Deployment": "deploykit.deploying._deployment",
+    "DetectedBox": "deploykit.measuring.boxes.answer",
     "DeviceRanking": "deploykit.reporting.devices",
     "DeviceTable": "deploykit.measuring.devices",
     "Diagnosis": "deploykit.measuring.doctor",
@@ -201,6 +205,7 @@ _HOMES = {
     "compare": "deploykit.updating.gate",
     "compare_reports": "deploykit.reporting.comparison",
     "deploy": "deploykit.deploying._deploy",
+    "detections": "deploykit.measuring.boxes.answer",
     "devices": "deploykit.measuring.devices",
     "doctor": "deploykit.measuring.doctor",
     "examine": "deploykit.planning.examination",

@@ -64,3 +64,22 @@ def test_an_export_answers_as_it_was_measured(report, tmp_path, caplog):
     artifact = dk.export(report.best(minimize="size", max_drop=0.5), tmp_path / "served")
     assert dk.verify(artifact).ok
     assert not caplog.text  # it is watched as well
+
+
+def test_what_a_server_answers_is_read_as_boxes(report, tmp_path):
+    """In these scenes the detector is right by construction: what it finds is where the scenes say."""
+    original = next(row for row in report.rows if not row.candidate.recipe.steps)
+    artifact = dk.export(report.choice_for(original.key), tmp_path / "served")
+    images, labels = scenes(12, seed=4)
+    with dk.serve(artifact, port=0) as server:
+        found = dk.detections(server.predict(images), server.artifact, min_score=0.5)
+    assert sum(map(len, found)) == (labels[..., 4] >= 0).sum() > 12
+    for boxes, wanted in zip(found, labels, strict=True):
+        there = {(CLASSES[int(row[4])], *row[:4].round(2)) for row in wanted[wanted[:, 4] >= 0].astype(float)}
+        near = [min(max(abs(a - b) for a, b in zip(corners(box), one[1:], strict=True)) for one in there
+                    if one[0] == box.label) for box in boxes]  # fmt: skip
+        assert all(distance < 0.07 for distance in near), near
+
+
+def corners(box):
+    return box.left, box.top, box.right, box.bottom

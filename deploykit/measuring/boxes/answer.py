@@ -1,0 +1,122 @@
+"""The boxes that a detector's answer says, for those who ask a server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from deploykit.core.contract import Contract
+from deploykit.core.errors import DatasetError, SettingError
+from deploykit.core.serial import Plain
+from deploykit.measuring.boxes.decoding import decoded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class DetectedBox(Plain):
+    """What a detector has found in an image.
+
+    Attributes:
+        label: Name of the class; its number where the names are not known.
+        score: From 0 to 1.
+        left: Left edge as a share of the image that the model got, as are the others.
+        top: Upper edge.
+        right: Right edge.
+        bottom: Lower edge.
+    """
+
+    label: str
+    score: float
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@runtime_checkable
+class Exported(Protocol):
+    """An artifact: its manifest has the contract and the names of the classes."""
+
+    manifest: Any
+
+
+@runtime_checkable
+class Contracted(Protocol):
+    """A report, or what examined a model."""
+
+    contract: Contract
+
+
+def detections(
+    outputs: Mapping[str, Any] | NDArray[Any], source: Any, *, min_score: float = 0.3
+) -> list[list[DetectedBox]]:
+    """The boxes in a detector's raw outputs, as a sweep has read them: corners, classes, suppression and all.
+
+    Args:
+        outputs: What the model or a server has answered: arrays by output name, batch first; the array alone where
+            there is one output.
+        source: What knows how they are to be read: an artifact (``server.artifact`` as well), a report, or the result
+            of ``dk.examine``.
+        min_score: Boxes with a lower score are left out.
+
+    Returns:
+        For each image its boxes, the surest first.
+
+    Raises:
+        SettingError: ``source`` knows no contract, or the score is not between 0 and 1.
+        DatasetError: The model is no detector, an output is missing, or the outputs hold NaN.
+
+    Example:
+        >>> found = dk.detections(server.predict(images), server.artifact)
+        >>> found[0][0].label, round(found[0][0].score, 2)
+        ('bag', 0.98)
+    """
+    import numpy as np
+
+    contract, names = _known(source)
+    if not 0 <= min_score <= 1:
+        raise SettingError(f"min_score must be between 0 and 1, got {min_score!r}.")
+    detection = contract.detection
+    if detection is None:
+        raise DatasetError(
+            f"The model is not a detector: its output {contract.scored.name!r} holds {contract.scored.kind}.",
+            remedy="declare how boxes are held with boxes= (--boxes) when you sweep it.",
+        )
+    given = outputs if isinstance(outputs, Mapping) else {contract.scored.name: outputs}
+    parts = (detection.boxes, detection.scores, detection.classes, detection.count)
+    if missing := [name for name in parts if name and name not in given]:
+        raise DatasetError(
+            f"The boxes are read from {', '.join(filter(None, parts))}; missing: {', '.join(missing)}.",
+            remedy="give all of the model's outputs by name.",
+        )
+    rows = decoded({name: np.asarray(given[name]) for name in parts if name}, detection)
+    return [[_box(row, names) for row in _kept(image, min_score)] for image in rows.astype(float).tolist()]
+
+
+def _known(source: Any) -> tuple[Contract, Sequence[str]]:
+    if isinstance(source, Exported):
+        contract = source.manifest.contract
+        return contract, source.manifest.classes or contract.labels.named
+    contract = source if isinstance(source, Contract) else source.contract if isinstance(source, Contracted) else None
+    if not isinstance(contract, Contract):
+        raise SettingError(
+            f"Expected an artifact, a report or an examined model, got {type(source).__name__}.",
+            remedy="pass server.artifact, dk.Artifact.open(path) or a report.",
+        )
+    return contract, contract.labels.named
+
+
+def _kept(image: list[list[float]], min_score: float) -> list[list[float]]:
+    if any(math.isnan(value) for row in image for value in row):
+        raise DatasetError("The outputs hold NaN for an image.", remedy="check its pixels and their scale.")
+    return [row for row in image if row[5] >= 0 and row[4] >= min_score]
+
+
+def _box(row: list[float], names: Sequence[str]) -> DetectedBox:
+    left, top, right, bottom, score, kind = row
+    label = names[int(kind)] if int(kind) < len(names) else str(int(kind))
+    return DetectedBox(label, score, left, top, right, bottom)
