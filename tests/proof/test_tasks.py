@@ -117,6 +117,8 @@ def test_a_task_from_a_file_to_a_served_answer(task, given, runtime, made, table
         answers = [server.predict(one) for one in some]
     for one, answer in zip(some, answers, strict=True):  # the answers of some depend on what else is in a batch
         for name, wanted in chosen.predict(one).items():
+            if name.startswith("present"):  # a cache is as long as what was read
+                continue
             given = answer[name] if isinstance(answer, dict) else answer
             if wanted.dtype.kind in "SUO":
                 assert given.tolist() == wanted.tolist()
