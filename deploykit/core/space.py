@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.extras import require
 from deploykit.core.files import read_small
 from deploykit.core.parameter import Value
-from deploykit.core.serial import Plain, dump, parse
+from deploykit.core.serial import RARE, Plain, dump, parse
 
 _PRESETS = Path(__file__).with_name("presets")
 _FILES = {".json", ".yaml", ".yml"}
@@ -57,6 +57,7 @@ class Space(Plain):
             that is tried by default.
         refine: The second round.
         name: Name of its preset, empty if it was made by hand.
+        lengths: Sizes of free dimensions at which latency is measured as well, on targets that name none themselves.
 
     Example:
         >>> recipes = [dk.Recipe((dk.Step(name),)) for name in ("quantize_dynamic", "quantize_static")]
@@ -72,6 +73,7 @@ class Space(Plain):
     targets: tuple[Target, ...] = ()
     refine: Refine = Refine()
     name: str = ""
+    lengths: tuple[int, ...] = field(default=(), metadata={RARE: True})
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "recipes", tuple(map(Recipe.of, _listed(self.recipes, "recipes", Recipe, Step))))
@@ -81,12 +83,17 @@ class Space(Plain):
                 f"Expected targets, got {wrong[0]!r}.", remedy='give Target("onnxruntime"), or the name of a runtime.'
             )
         object.__setattr__(self, "targets", tuple(targets))
+        lengths = _listed(self.lengths, "lengths", int)
+        if wrong := [n for n in lengths if type(n) is not int or n < 1]:
+            raise SettingError(f"Expected lengths that are whole numbers from 1 on, got {wrong[0]!r}.")
+        object.__setattr__(self, "lengths", tuple(lengths))
 
     def candidates(self, targets: Iterable[Target]) -> tuple[Candidate, ...]:
         """All combinations in a fixed order, without duplicates; the original model comes first."""
         recipes = dict.fromkeys(r.key for r in (Recipe(), *self.recipes))
         by_key = {r.key: r for r in (Recipe(), *self.recipes)}
-        pairs = itertools.product((by_key[k] for k in recipes), dict.fromkeys(targets))
+        sized = (replace(t, lengths=t.lengths or self.lengths) for t in targets)
+        pairs = itertools.product((by_key[k] for k in recipes), dict.fromkeys(sized))
         return tuple(Candidate(recipe, target) for recipe, target in pairs)
 
     @classmethod

@@ -190,3 +190,11 @@ def test_images_with_masks(tmp_path):
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "y.npy", Y)
     assert len(data("--data", tmp_path)) == 60
+
+
+def test_lengths_are_those_of_the_space():
+    found = inputs.space(parsed("--data", "x.npz", "--space", "smallest", "--lengths", "64, 16"))
+    assert found.lengths == (64, 16)
+    assert found.name == "smallest"
+    with pytest.raises(SystemExit):
+        parsed("--data", "x.npz", "--lengths", "64,0")

@@ -166,3 +166,14 @@ def test_a_single_value_is_a_list_of_one():
 def test_changes_that_make_no_sense(changes, message):
     with pytest.raises(SettingError, match=message):
         Space.preset("quick", **changes)
+
+
+def test_lengths_of_a_space_are_those_of_targets_that_name_none():
+    own = Target("litert", lengths=(8,))
+    space = Space((), (Target("onnxruntime"), own), lengths=(64, 16))
+    assert [c.target.lengths for c in space.candidates(space.targets)] == [(16, 64), (8,)]
+    assert Space.from_json(space.to_json()) == space
+    assert "lengths" not in Space(()).to_json()
+    for wrong in ([0], [1.5], ["a"], "16"):
+        with pytest.raises(SettingError, match="lengths"):
+            Space((), lengths=wrong)

@@ -269,11 +269,26 @@ def add_space(parser: argparse.ArgumentParser) -> None:
         default="quick",
         help="what to try: quick, balanced, thorough or smallest, or a .json or .yaml file (default: quick)",
     )
+    parser.add_argument(
+        "--lengths",
+        metavar="N[,…]",
+        type=_lengths,
+        default=(),
+        help="sizes of free dimensions (tokens, pixels of a side) at which latency is measured as well",
+    )
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"expected whole numbers from 1 on, separated by commas, got {text!r}")
+    return tuple(map(int, parts))
 
 
 def space(options: argparse.Namespace) -> Space:
     """The space that was named: a file where there is one, else a preset."""
-    return dk.Space.of(options.space)
+    found = dk.Space.of(options.space)
+    return replace(found, lengths=options.lengths) if options.lengths else found
 
 
 def add_candidates(parser: argparse.ArgumentParser) -> None:
