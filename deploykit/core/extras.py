@@ -73,6 +73,7 @@ EXTRAS = {
     "gpu": ("pynvml",),
     "fpga": ("hls4ml",),
     "audio": ("soundfile",),
+    "video": ("av",),
     "sklearn": ("onnxmltools", "skl2onnx"),
 }  # fmt: skip
 

@@ -25,7 +25,7 @@ class Dataset(FromText, Media):
     """Data to calibrate, fine-tune, evaluate and confirm with.
 
     Make one with `from_arrays`, `from_npz`, `from_csv`, `from_text`, `from_image_folder`, `from_masks`, `from_coco`,
-    `from_audio` or `from_tf`.
+    `from_audio`, `from_video` or `from_tf`.
 
     Attributes:
         splits: ``"train"`` (fine-tuning; calibration is drawn from it), ``"evaluation"`` (compares the candidates),

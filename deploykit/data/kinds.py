@@ -14,7 +14,7 @@ from deploykit.core.serial import parse
 #: Constructors of `deploykit.Dataset` that read a path and need nothing else to be said.
 READERS = (
     "from_npz", "from_csv", "from_text", "from_parquet", "from_huggingface", "from_coco", "from_image_folder",
-    "from_masks", "from_audio",
+    "from_masks", "from_audio", "from_video",
 )  # fmt: skip
 _BY_ENDING = {
     ".csv": "from_csv", ".json": "from_coco", ".parquet": "from_parquet",
@@ -22,7 +22,11 @@ _BY_ENDING = {
 }  # fmt: skip
 #: What columns of text are usually called; the first that is there is taken.
 TEXTS = ("text", "sentence", "review", "content", "document", "tokens", "words", "question", "query", "title")
-#: Endings of recordings.
+#: Endings of images, of videos and of recordings.
+PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+VIDEOS = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp",
+)  # fmt: skip
 RECORDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 #: Ending of LibriSpeech's files of texts, a recording's name and its text in each line.
 TRANSCRIPTS = ".trans.txt"
@@ -43,10 +47,11 @@ def reader_of(path: Path, file: str | None = None) -> str:
 
     A folder with ``.npy`` files is read like an ``.npz`` file, one that ``datasets`` has saved as such, folders with
     ``.parquet`` files, or with ``.txt`` files by class, as tables and texts, one with the folders ``images`` and
-    ``masks`` as images with masks, one that holds recordings, or whose folders do, as these, and other folders as
-    images by class. A table (``.csv``, ``.tsv``, ``.jsonl``) lists recordings where a column names such files; a
-    ``.csv`` file holds text where a column is called so, else numbers; a ``.json`` file holds boxes in COCO's form, or
-    a list of texts. Everything else is read as ``.npz``. No more than the first lines of a file are read.
+    ``masks`` as images with masks, one that holds recordings or videos, or whose folders do, as these, and other
+    folders as images by class. A table (``.csv``, ``.tsv``, ``.jsonl``) lists recordings or videos where a column names
+    such files; a ``.csv`` file holds text where a column is called so, else numbers; a ``.json`` file holds boxes in
+    COCO's form, or a list of texts. Everything else is read as ``.npz``. No more than the first lines of a file are
+    read.
 
     Args:
         path: Of data; it need not exist.
@@ -55,8 +60,10 @@ def reader_of(path: Path, file: str | None = None) -> str:
     with contextlib.suppress(OSError):
         if path.is_dir():
             return _reader_of_folder(path)
-        if path.suffix.lower() in _TABLES and _lists(path, RECORDINGS, file):
-            return "from_audio"
+        if path.suffix.lower() in _TABLES:
+            for endings, reader in ((RECORDINGS, "from_audio"), (VIDEOS, "from_video")):
+                if _lists(path, endings, file):
+                    return reader
         if path.suffix.lower() in (".csv", ".json") and _holds_text(path):
             return "from_text"
     return _BY_ENDING.get(path.suffix.lower(), "from_npz")
@@ -79,6 +86,8 @@ def _reader_of_folder(path: Path) -> str:
         return "from_masks"
     if _holds(path, RECORDINGS):
         return "from_audio"
+    if _holds(path, VIDEOS) and not _holds(path, PICTURES):
+        return "from_video"
     texts = any(path.glob("*/*.txt")) or any(path.glob("*/*/*.txt"))
     return "from_text" if texts else "from_image_folder"
 

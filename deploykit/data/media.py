@@ -1,4 +1,4 @@
-"""Datasets of images with masks, and of recordings."""
+"""Datasets of images with masks, of recordings, and of videos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deploykit.data.reading import OnRead
 
 
 class Media(Made):
-    """Constructors of `deploykit.Dataset` for masks and recordings."""
+    """Constructors of `deploykit.Dataset` for masks, recordings and videos."""
 
     @classmethod
     def from_masks(
@@ -129,4 +129,61 @@ class Media(Made):
         names = class_names(options.get("classes", ()))
         columns = sources.Columns(file, label, text)
         found = sources.read_audio(Path(path), rate, seconds, names, progress, columns)
+        return cls._found(found, options)
+
+    @classmethod
+    def from_video(
+        cls,
+        path: str | Path,
+        *,
+        per_second: float = 1.0,
+        size: tuple[int, int] | None = None,
+        file: str | None = None,
+        label: str | None = None,
+        progress: OnRead | None = None,
+        **options: Any,
+    ) -> Self:
+        """Frames of videos as images: uint8, RGB, all of one size.
+
+        Each video gives its first frame, and one more each time ``1 / per_second`` seconds of it have passed. All
+        frames of a video are in the same split, since neighboring frames are nearly the same. Rotated videos are turned
+        upright. `reading` says how many frames were taken, and names and counts videos that cannot be decoded. Needs
+        ``deploykit[video]``.
+
+        Args:
+            path: A folder with one folder of videos per class, in subfolders ``train`` and ``test`` if there are such;
+                a folder of videos without labels; or a table (``.csv``, ``.tsv``, ``.jsonl``) that lists videos,
+                relative to it or to a folder beside it.
+            per_second: Frames for each second of video. A video with fewer gives each of its frames once.
+            size: (height, width) for videos of different sizes; None: the most frequent size.
+            file: Column of the videos in a table; None: one called file, path, filename or alike.
+            label: Column of the classes; None: one called label, class, target or category; "" for no labels.
+            progress: Called while it is read with what is done, of how much (0: not known), and the unit.
+            **options: As in `Dataset.from_arrays`; ``classes`` gives the order of the classes.
+
+        Raises:
+            DatasetError: No video is found or can be decoded, there are too few for the splits, or a column is missing.
+            MissingExtraError: The package av is not installed.
+
+        Example:
+            >>> import av
+            >>> import numpy as np
+            >>> from pathlib import Path
+            >>> Path("clips").mkdir(exist_ok=True)
+            >>> for i in range(30):
+            ...     with av.open(f"clips/{i}.mp4", "w") as file:
+            ...         stream = file.add_stream("mpeg4", rate=10)
+            ...         stream.width, stream.height = 32, 24
+            ...         for gray in range(20):
+            ...             frame = np.full((24, 32, 3), 8 * i + gray // 10, np.uint8)
+            ...             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+            ...         file.mux(stream.encode())
+            >>> given = dk.Dataset.from_video("clips")
+            >>> len(given), given.sample(1).shape
+            (60, (1, 24, 32, 3))
+        """
+        from deploykit.data import sources
+
+        names, columns = class_names(options.get("classes", ())), sources.Columns(file, label)
+        found = sources.read_video(Path(path), per_second, size, names, progress, columns)
         return cls._found(found, options)

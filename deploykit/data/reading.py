@@ -42,6 +42,8 @@ class Origin:
         spare: Arrays that are not inputs unless the model takes more of them, and the input itself, by their own names.
         test_spare: The same of the held-out examples.
         texts: Whether labels are texts even where no vocabulary is given.
+        groups: What each example is a part of, None for none; see `Split`.
+        test_groups: The same of the held-out examples.
     """
 
     source: str = ""
@@ -53,6 +55,8 @@ class Origin:
     spare: Mapping[str, Any] = field(default_factory=dict)
     test_spare: Mapping[str, Any] = field(default_factory=dict)
     texts: bool = False
+    groups: Any = None
+    test_groups: Any = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Reading(Plain):
 
     Attributes:
         source: Path, "" for data in memory.
-        kind: What it is: "arrays", "npz", "csv", "images", "audio", "coco" or "tf.data".
+        kind: What it is: "arrays", "npz", "csv", "images", "audio", "video", "coco" or "tf.data".
         inputs: What was taken for each input, in words.
         labels: What was taken for the labels, in words; "" when there are none.
         splits: Split → examples.

@@ -33,6 +33,8 @@ def _save(data: Examples, folder: Path) -> None:
             save_array(folder / f"{name}.{i}.npy", array)
         if split.labels is not None:
             save_array(folder / f"{name}.labels.npy", split.labels)
+        if split.groups is not None:
+            save_array(folder / f"{name}.groups.npy", split.groups)
     facts = {
         "inputs": data.inputs,
         "preprocess": data.preprocess,
@@ -58,6 +60,7 @@ def opened(kind: type[Data], folder: Path) -> Data:
             {k: open_array(p) for k, p in paths.items()},
             _labels(labels),
             prepared=name in facts.get("prepared", ()),
+            groups=_labels(folder / f"{name}.groups.npy"),
         )
     preprocess = from_plain(dict[str, Preprocess], facts["preprocess"])
     contract = facts.get("contract")

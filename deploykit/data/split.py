@@ -24,12 +24,15 @@ class Split:
         labels: Class indices (batch,), or regression targets (batch, …); None when there are none.
         spare: Arrays for models with more inputs; see `Dataset.widened`. Neither saved nor part of a digest.
         prepared: Whether the examples are as the model takes them: synthesized ones are not preprocessed.
+        groups: What each example is a part of, such as the number of its video: a group is never divided between
+            splits. None where examples stand for themselves. Not part of a digest.
     """
 
     inputs: dict[str, NDArray[Any]]
     labels: NDArray[Any] | None
     spare: dict[str, NDArray[Any]] = field(default_factory=dict)
     prepared: bool = False
+    groups: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values()), ()))
@@ -51,7 +54,12 @@ class Split:
 
     def renamed(self, names: Mapping[str, str]) -> Split:
         """The same examples under other input names (new → old), in the order of ``names``; nothing is hashed twice."""
-        found = Split({new: self.inputs[old] for new, old in names.items()}, self.labels, prepared=self.prepared)
+        found = Split(
+            {new: self.inputs[old] for new, old in names.items()},
+            self.labels,
+            prepared=self.prepared,
+            groups=self.groups,
+        )
         found.__dict__["digests"] = {new: self.digests[old] for new, old in names.items()}
         found.__dict__["label_digest"] = self.label_digest
         return found
@@ -63,12 +71,16 @@ class Split:
             labels = _joined(self.labels, other.labels)
         both = ((self.inputs, other.inputs), (self.spare, other.spare))
         inputs, spare = ({k: _joined(v, theirs[k]) for k, v in ours.items()} for ours, theirs in both)
-        return Split(inputs, labels, spare, self.prepared)
+        groups = None
+        if self.groups is not None and other.groups is not None:
+            groups = _joined(self.groups, other.groups)
+        return Split(inputs, labels, spare, self.prepared, groups)
 
     def take(self, index: Any) -> Split:
         """The examples at ``index`` (anything NumPy takes)."""
         inputs, spare = ({k: _taken(v, index) for k, v in arrays.items()} for arrays in (self.inputs, self.spare))
-        return Split(inputs, None if self.labels is None else _taken(self.labels, index), spare, self.prepared)
+        labels, groups = (None if v is None else _taken(v, index) for v in (self.labels, self.groups))
+        return Split(inputs, labels, spare, self.prepared, groups)
 
 
 def _taken(array: Any, index: Any) -> Any:

@@ -48,7 +48,9 @@ def cut(order: NDArray[Any], shares: tuple[float, ...]) -> list[NDArray[Any]]:
     return np.split(order, ends[:-1])
 
 
-def dealt(count: int, labels: NDArray[Any] | None, seed: int, shares: tuple[float, ...]) -> list[NDArray[Any]]:
+def dealt(
+    count: int, labels: NDArray[Any] | None, seed: int, shares: tuple[float, ...], groups: NDArray[Any] | None = None
+) -> list[NDArray[Any]]:
     """Places of examples for each of several parts, each class in proportion in all of them.
 
     Beyond `MOST_SORTED` examples a part has its share of each class to one example, in random order.
@@ -58,9 +60,15 @@ def dealt(count: int, labels: NDArray[Any] | None, seed: int, shares: tuple[floa
         labels: As in `shuffled`.
         seed: The same seed gives the same parts.
         shares: Of the parts; they sum to one.
+        groups: What each example is a part of: groups are dealt as wholes, each with the label of its first example.
     """
     import numpy as np
 
+    if groups is not None:
+        names, first, own = np.unique(groups, return_index=True, return_inverse=True)
+        whole = dealt(len(names), None if labels is None else labels[first], seed, shares)
+        order = shuffled(count, labels, seed)
+        return [order[np.isin(own[order], places)] for places in whole]
     if count <= MOST_SORTED:
         return cut(shuffled(count, labels, seed), shares)
     rng = np.random.default_rng(seed)

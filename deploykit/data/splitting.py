@@ -55,19 +55,21 @@ def split_up(
         DatasetError: The data cannot be used, or are too few.
     """
     given, names, notes = checked(x, y, classes, "x", raw, texts=origin.texts)
-    given = replace(given, spare={k: left(v) for k, v in origin.spare.items()})
+    given = replace(given, spare={k: left(v) for k, v in origin.spare.items()}, groups=origin.groups)
     if x_test is None:
         if y_test is not None:
             raise DatasetError("y_test is given, x_test is not.", remedy="pass both or neither.")
         held_out = given
         held = (1 - TRAIN_SHARE) * EVALUATION_SHARE
-        parts = dealt(len(given), given.labels, seed, (TRAIN_SHARE, held, 1 - TRAIN_SHARE - held))
+        parts = dealt(len(given), given.labels, seed, (TRAIN_SHARE, held, 1 - TRAIN_SHARE - held), given.groups)
         splits = {name: given.take(part) for name, part in zip(SPLITS, parts, strict=True)}
     else:
         held_out, names, more = checked(x_test, y_test, names, "x_test", raw, texts=origin.texts)
-        held_out = replace(held_out, spare={k: left(v) for k, v in origin.test_spare.items()})
+        spare = {k: left(v) for k, v in origin.test_spare.items()}
+        held_out = replace(held_out, spare=spare, groups=origin.test_groups)
         notes = (*notes, *more, *same_kind(given, held_out))
-        parts = dealt(len(held_out), held_out.labels, seed, (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
+        shares = (EVALUATION_SHARE, 1 - EVALUATION_SHARE)
+        parts = dealt(len(held_out), held_out.labels, seed, shares, held_out.groups)
         splits = {"train": given, **{n: held_out.take(p) for n, p in zip(SPLITS[1:], parts, strict=True)}}
     if len(splits["evaluation"]) < _MINIMUM:
         raise DatasetError(
@@ -173,6 +175,17 @@ def _spared(train: Split, data: Data) -> tuple[NDArray[Any], list[NDArray[Any]] 
     shares = (EVALUATION_SHARE, 1 - EVALUATION_SHARE)
     if len(train) <= data.calibration_size:
         return np.arange(len(train)), None
+    if train.groups is not None:
+        # Whole groups calibrate, until there are enough examples.
+        names, own, sizes = np.unique(train.groups, return_inverse=True, return_counts=True)
+        order = shuffled(len(names), None, data.seed)
+        enough = int(np.searchsorted(np.cumsum(sizes[order]), data.calibration_size)) + 1
+        calibrating = np.isin(own, order[:enough])
+        kept, rest = calibrating.nonzero()[0], (~calibrating).nonzero()[0]
+        if not len(rest):
+            return kept, None
+        labels = None if train.labels is None else train.labels[rest]
+        return kept, [rest[part] for part in dealt(len(rest), labels, data.seed, shares, train.groups[rest])]
     if len(train) <= MOST_SORTED:
         order = shuffled(len(train), train.labels, data.seed)
         kept, rest = order[: data.calibration_size], order[data.calibration_size :]
@@ -191,7 +204,7 @@ def evaluated_only(data: Data) -> Data:
         splits = {**data.splits, "train": train.take(slice(0, 0))}
         left_out = (*data.reading.left_out, f"the {len(train):,} training examples that were given")
         return replace(data, splits=splits, reading=replace(data.reading, left_out=left_out))
-    parts = dealt(len(train), train.labels, data.seed, (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
+    parts = dealt(len(train), train.labels, data.seed, (EVALUATION_SHARE, 1 - EVALUATION_SHARE), train.groups)
     more = {name: data.splits[name].joined(train.take(part)) for name, part in zip(SPLITS[1:], parts, strict=True)}
     return replace(data, splits={"train": train.take(slice(0, 0)), **more})
 

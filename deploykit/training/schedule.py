@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.data.dataset import Dataset
-from deploykit.data.splits import shuffled
+from deploykit.data.splits import dealt, shuffled
 from deploykit.training.choices import NO_CHANGE
 
 if TYPE_CHECKING:
@@ -71,9 +71,13 @@ class Schedule:
         order = shuffled(len(train), train.labels, seed)
         chosen = order[: examples or len(order)]
         apart = round(held_out * len(chosen))
-        kept = chosen[apart:]
+        held, kept = chosen[:apart], chosen[apart:]
+        if apart and train.groups is not None:
+            labels = None if train.labels is None else train.labels[chosen]
+            parts = dealt(len(chosen), labels, seed, (held_out, 1 - held_out), train.groups[chosen])
+            held, kept = (chosen[part] for part in parts)
         size = min(batch_size, len(kept))
-        return cls(kept, size, epochs, learning_rate, seed, chosen[:apart] if apart else None, augment)
+        return cls(kept, size, epochs, learning_rate, seed, held if len(held) else None, augment)
 
     @property
     def changes(self) -> bool:

@@ -32,12 +32,13 @@ _MASKS, _AUDIO = (("from_masks",), "images with masks"), (("from_audio",), "reco
 _ONLY = {
     "masks": _MASKS, "colors": _MASKS, "ignore": _MASKS, "rate": _AUDIO, "seconds": _AUDIO,
     "x_key": _NPZ, "y_key": _NPZ, "images": _COCO, "fit": _COCO, "test_data": _COCO, "test_images": _COCO,
-    "file": _AUDIO, "label": ((*_TABLES, "from_audio"), ".csv files and other tables"),
+    "file": (("from_audio", "from_video"), "recordings and videos"), "per_second": (("from_video",), "videos"),
+    "label": ((*_TABLES, "from_audio", "from_video"), ".csv files and other tables"),
     "text": ((*_TABLES, "from_audio"), ".csv files and other tables"),
     "drop": (("from_csv", "from_parquet", "from_huggingface"), ".csv and Parquet files"),
 }  # fmt: skip
 #: Constructors that say how far they are.
-_SAYING = ("from_csv", "from_image_folder", "from_masks", "from_audio")
+_SAYING = ("from_csv", "from_image_folder", "from_masks", "from_audio", "from_video")
 #: Reading that takes longer than this says how far it is, so often.
 _SAY_S = 5.0
 #: Flags that are settings of `Preprocess`.
@@ -89,9 +90,9 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesi
         metavar="DATA",
         required=required,
         help=".npz with x and y, x_train y_train x_test y_test, an array per input, a folder of such .npy files; .csv, "
-        ".jsonl, .parquet or text, a row per example; a folder per class of images, recordings or texts; recordings "
-        "with texts beside them, or a table that lists them; folders images and masks; a folder of Hugging Face "
-        "datasets; or a .json with boxes in COCO's form",
+        ".jsonl, .parquet or text, a row per example; a folder per class of images, recordings, videos or texts; "
+        "recordings with texts beside them; a table that lists recordings or videos; folders images and masks; a "
+        "folder of Hugging Face datasets; or a .json with boxes in COCO's form",
     )
     group.add_argument("--images", metavar="FOLDER", help="images of the .json (default: the folder it is in)")
     group.add_argument(
@@ -102,7 +103,8 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesi
         "--colors", metavar="#RRGGBB=N,…", type=_colors, help="class number that each color of the masks stands for"
     )
     group.add_argument("--ignore", metavar="N", type=int, help="value of pixels without a label (default: 255)")
-    group.add_argument("--file", metavar="COLUMN", help="column of a table that names recordings")
+    group.add_argument("--file", metavar="COLUMN", help="column of a table that names recordings or videos")
+    group.add_argument("--per-second", metavar="X", type=_number, help="frames for each second of a video (default: 1)")
     group.add_argument("--rate", metavar="HZ", type=int, help="samples per second of recordings (default: most files')")
     group.add_argument("--seconds", metavar="X", type=_number, help="length of recordings (default: most files')")
     group.add_argument("--test-data", metavar="FILE", help="another .json, of held-out images")
@@ -227,7 +229,10 @@ def data(options: argparse.Namespace) -> Dataset:
         text = None if options.text is None else options.text[0]
         common |= {"rate": options.rate, "seconds": options.seconds, "file": options.file, "label": options.label}
         common["text"] = text
-    if reader in ("from_image_folder", "from_huggingface", "from_masks"):
+    if reader == "from_video":
+        given = {"per_second": options.per_second, "file": options.file, "label": options.label}
+        common |= {name: value for name, value in given.items() if value is not None}
+    if reader in ("from_image_folder", "from_huggingface", "from_masks", "from_video"):
         common["size"] = preprocess.resize
     if reader == "from_npz":
         common |= {"x_key": options.x_key, "y_key": options.y_key}

@@ -12,8 +12,9 @@ from deploykit.data.sources._masks import read_masks
 from deploykit.data.sources._npz import read_npz
 from deploykit.data.sources._text_files import read_texts
 from deploykit.data.sources._tf import read_tf
+from deploykit.data.sources._video import read_video
 
 __all__ = [
     "Columns", "read_audio", "read_coco", "read_csv", "read_image_folder", "read_masks", "read_npz", "read_parquet",
-    "read_saved_dataset", "read_texts", "read_tf",
+    "read_saved_dataset", "read_texts", "read_tf", "read_video",
 ]  # fmt: skip

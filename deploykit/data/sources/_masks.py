@@ -10,7 +10,7 @@ from deploykit.core.errors import DatasetError
 from deploykit.core.mapped import Growing, blocks, distinct, stowed
 from deploykit.data import kinds
 from deploykit.data.reading import Found, OnRead, Origin
-from deploykit.data.sources._images import IMAGES, stacked, usual_size
+from deploykit.data.sources._images import stacked, usual_size
 from deploykit.data.sources._paths import present, shown
 from deploykit.data.sources._picture import Pictures, opened
 from deploykit.data.sources._stack import Stack
@@ -113,7 +113,7 @@ def _files(folder: Path) -> dict[str, Path]:
     root, found = folder.resolve(), dict[str, Path]()
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
-        if path.suffix.lower() not in IMAGES or any(part.startswith(".") for part in place.parts):
+        if path.suffix.lower() not in kinds.PICTURES or any(part.startswith(".") for part in place.parts):
             continue
         if not path.is_file() or not path.resolve().is_relative_to(root):
             continue  # links to outside, pipes and devices are never opened
