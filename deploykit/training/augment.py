@@ -1,4 +1,4 @@
-"""Images that are changed at random at each step, so that a model never sees the same one twice.
+"""Images and waveforms that are changed at random at each step, so that a model never sees the same one twice.
 
 The original answers the changed images, and is what the model is compared with: nothing has to be known of what a
 change does to a label. Source: Beyer et al. 2022, "Knowledge distillation: a good teacher is patient and consistent",
@@ -14,6 +14,8 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.data.batch import Batch, Mixing
 from deploykit.data.dataset import Dataset
+from deploykit.training import waves
+from deploykit.training.choices import WAVES
 from deploykit.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -59,23 +61,25 @@ class Batches:
         schedule: What is trained, and how its inputs are changed.
 
     Raises:
-        UnsupportedModelError: Inputs are to be changed that are not images.
+        UnsupportedModelError: Inputs are to be changed that are not images, or not waveforms.
     """
 
     def __init__(self, data: Dataset, schedule: Schedule) -> None:
         import numpy as np
 
         self._data, self._seen = data, frozenset(schedule.augment.split("+") if schedule.changes else ())
+        self._snr_db = schedule.noise_snr
         self._rng = np.random.default_rng([schedule.seed, 1])  # apart from that of the order
         self._axes = self._found(schedule.examples[:1]) if self._seen else {}
 
     def _found(self, index: NDArray[np.int64]) -> dict[str, int]:
-        """Axis of the channels of each input."""
+        """Axis of the channels of each input, or that of the samples of waveforms."""
         found = {}
+        axis_of, words = (waves.time_axis, waves.not_waves) if self._seen & {*WAVES} else (channel_axis, not_images)
         for name, array in self.plain(index).inputs.items():
-            axis = channel_axis(array.shape) if array.dtype.kind in "fiu" else None
+            axis = axis_of(array.shape) if array.dtype.kind in "fiu" else None
             if axis is None:
-                raise UnsupportedModelError(f"{not_images(name, f'{array.dtype} of shape {array.shape[1:]}')}.")
+                raise UnsupportedModelError(f"{words(name, f'{array.dtype} of shape {array.shape[1:]}')}.")
             found[name] = axis
         return found
 
@@ -109,7 +113,27 @@ class Batches:
         if "mixup" in self._seen:
             mixing = Mixing(self._rng.permutation(count), self._rng.random(count, np.float32))
             inputs = {name: mixed(array, mixing) for name, array in inputs.items()}
+        if self._seen & {*WAVES}:
+            inputs = self._waves(inputs)
         return Batch(index, _as_before(inputs, batch.inputs), changed=True, mixing=mixing)
+
+    def _waves(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Waveforms moved, louder or quieter, and with noise; all inputs of an example in the same way."""
+        import numpy as np
+
+        count = len(next(iter(inputs.values())))
+        found = dict(inputs)
+        if "shift" in self._seen:
+            shortest = min(array.shape[self._axes[name]] for name, array in inputs.items())
+            by = waves.moves(self._rng, count, shortest)
+            found = {name: waves.shifted(array, by, self._axes[name]) for name, array in found.items()}
+        if "gain" in self._seen:
+            factors = waves.gains(self._rng, count)
+            found = {name: waves.scaled(array, factors) for name, array in found.items()}
+        if "noise" in self._seen:
+            noise = {name: self._rng.standard_normal(array.shape, np.float32) for name, array in found.items()}
+            found = {name: waves.noisy(array, noise[name], self._snr_db) for name, array in found.items()}
+        return found
 
 
 def flipped(images: NDArray[Any], which: NDArray[np.bool_], axis: int) -> NDArray[Any]:
@@ -180,7 +204,11 @@ def _as_before(inputs: Mapping[str, NDArray[Any]], before: Mapping[str, NDArray[
     """Inputs in the dtypes that they had."""
     import numpy as np
 
-    return {
-        name: (np.rint(array) if before[name].dtype.kind in "iu" else array).astype(before[name].dtype, copy=False)
-        for name, array in inputs.items()
-    }
+    found = {}
+    for name, array in inputs.items():
+        dtype = before[name].dtype
+        if dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            array = np.clip(np.rint(array.astype(np.float64)), limits.min, limits.max)
+        found[name] = array.astype(dtype, copy=False)
+    return found

@@ -13,7 +13,12 @@ LOSSES = {
 COMPARISONS = ("auto", "kl", "mse")
 #: Inputs are trained on as they are.
 NO_CHANGE = "none"
-#: How images are changed at random at each step: see `deploykit.training.augment`.
+#: Those of waveforms; the others are of images.
+WAVES = ("shift", "gain", "noise")
+#: How images or waveforms are changed at random at each step: see `deploykit.training.augment`.
 AUGMENTATIONS = (
     NO_CHANGE, "flip", "crops", "mixup", "flip+crops", "flip+mixup", "crops+mixup", "flip+crops+mixup",
+    *WAVES, "shift+gain", "shift+noise", "gain+noise", "shift+gain+noise",
 )  # fmt: skip
+#: Decibels between a waveform and the noise that is added.
+NOISE_SNR_DB = 20.0

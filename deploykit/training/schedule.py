@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.data.dataset import Dataset
 from deploykit.data.splits import dealt, shuffled
-from deploykit.training.choices import NO_CHANGE
+from deploykit.training.choices import NO_CHANGE, NOISE_SNR_DB
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,7 @@ class Schedule:
         seed: Of the order of the examples and of dropout.
         held_out: Indices into the training split that are not trained on: they show when to stop.
         augment: How the inputs are changed at each step, one of `deploykit.training.choices.AUGMENTATIONS`.
+        noise_snr: Decibels between waveforms and the noise that is added to them.
     """
 
     examples: NDArray[np.int64]
@@ -49,11 +50,12 @@ class Schedule:
     seed: int
     held_out: NDArray[np.int64] | None = None
     augment: str = NO_CHANGE
+    noise_snr: float = NOISE_SNR_DB
 
     @classmethod
     def of(
         cls, data: Dataset, *, examples: int, batch_size: int, epochs: int, learning_rate: float, seed: int,
-        held_out: float = 0.0, augment: str = NO_CHANGE,
+        held_out: float = 0.0, augment: str = NO_CHANGE, noise_snr: float = NOISE_SNR_DB,
     ) -> Schedule:  # fmt: skip
         """A schedule on the training split: evaluation and test examples are never trained on.
 
@@ -66,6 +68,7 @@ class Schedule:
             seed: Of the choice and the order of the examples.
             held_out: Share of the examples that are not trained on.
             augment: How the inputs are changed at each step.
+            noise_snr: Decibels between waveforms and the noise that is added to them.
         """
         train = data.splits["train"]
         order = shuffled(len(train), train.labels, seed)
@@ -77,7 +80,7 @@ class Schedule:
             parts = dealt(len(chosen), labels, seed, (held_out, 1 - held_out), train.groups[chosen])
             held, kept = (chosen[part] for part in parts)
         size = min(batch_size, len(kept))
-        return cls(kept, size, epochs, learning_rate, seed, held if len(held) else None, augment)
+        return cls(kept, size, epochs, learning_rate, seed, held if len(held) else None, augment, noise_snr)
 
     @property
     def changes(self) -> bool:

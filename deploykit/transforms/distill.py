@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from deploykit.converters._contract import Job
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.core.model import Layer, TensorSpec
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.loading._contract import FORMATS
-from deploykit.training.choices import AUGMENTATIONS, COMPARISONS, NO_CHANGE
+from deploykit.training.choices import COMPARISONS
 from deploykit.transforms._contract import TRAIN, Need, Transform, TransformJob
+from deploykit.transforms._training import augmenting
 from deploykit.transforms._training.trained import (
     PARAMETERS,
     USES,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from deploykit.training.schedule import Schedule
     from deploykit.training.targets import TrainingGoal
 
-_USES = (*USES, "temperature", "alpha", "loss", "hidden", "hidden_weight", "width", "depth", "augment")
+_USES = (*USES, "temperature", "alpha", "loss", "hidden", "hidden_weight", "width", "depth", *augmenting.USES)
 _NEEDS: tuple[Need, ...] = ("train", "teacher", "labels", "calibration")
 _TEMPERATURE = 2.0
 
@@ -52,14 +53,13 @@ class _ByTeacher(Training):
     def unable(self, parameters: dict[str, Any]) -> str:
         """A setting that changes nothing."""
         if parameters["loss"] != "mse" or parameters["temperature"] == _TEMPERATURE:
-            return ""
+            return augmenting.unheard(parameters)
         return "temperature softens class scores for kl, and has no effect with loss=mse: leave one of them out"
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Layers that the original does not have."""
         yield from super().problems(parameters, facts)
-        if parameters["augment"] != NO_CHANGE and (why := _no_images(facts.model.inputs)):
-            yield Problem("impossible", why)
+        yield from augmenting.problems(parameters["augment"], facts.model.inputs)
         if parameters["hidden"] and facts.model.format not in self.comparable:
             yield Problem("impossible", self._incomparable(facts.model.format))
         elif absent := _absent(parameters["hidden"], [layer.name for layer in facts.model.layers]):
@@ -125,15 +125,6 @@ def _absent(text: str, layers: Sequence[str]) -> str:
     """The first name of a setting that no layer has; "" when there is none, or the layers are not known."""
     names = filter(None, map(str.strip, text.split(","))) if layers else ()
     return next((name for name in names if not any(fnmatchcase(layer, name) or layer == name for layer in layers)), "")
-
-
-def _no_images(inputs: Sequence[TensorSpec]) -> str:
-    """Why the inputs of a model cannot be changed as images, "" when they can or their shapes are not known."""
-    from deploykit.training.augment import channel_axis, not_images
-
-    known = [spec for spec in inputs if spec.shape is not None]
-    found = (spec for spec in known if spec.dtype in ("string", "bool") or channel_axis(spec.shape) is None)
-    return next((not_images(spec.name, str(spec).partition(": ")[2]) for spec in found), "")
 
 
 def _smaller(parameters: dict[str, Any]) -> bool:
@@ -279,13 +270,9 @@ class Distill(Transform):
             "hidden_weight", "float", 1.0, "Weight of the hidden layers' mean loss, added to the answers'.",
             minimum=0.0, maximum=1e6, under="hidden",
         ),
-        Parameter(
-            "augment", "choice", NO_CHANGE,
-            "How images are changed at random at each step, for the original as for the trained model. flip: left and "
-            "right are exchanged for half of them; crops: a part of at least a quarter, in the size of the whole; "
-            "mixup: each is laid over another one. Helps where images are few; each epoch asks the original again, "
-            "which takes time.",
-            choices=AUGMENTATIONS, under="epochs",
+        *augmenting.parameters(
+            "The same for the original as for the trained model. Helps where examples are few; each epoch asks the "
+            "original again, which takes time."
         ),
         Parameter(
             "width", "float", 1.0,

@@ -378,6 +378,16 @@ def test_changed_images_with_labels(pruned, labeled, tmp_path):
     assert np.isfinite(notes["loss_by_epoch"]).all()
 
 
+@pytest.mark.parametrize("variant", ["onnx", "keras"])
+def test_labels_of_changed_images_train_as_well(variant, labeled, tmp_path):
+    source = MODEL if variant == "onnx" else NOTEBOOKS / "models" / "fashion_cnn.keras"
+    plain, mixed = (
+        work.transformed("finetune", variant, source, tmp_path / name, labeled, augment=name, **FEW)["loss_by_epoch"][0]
+        for name in ("none", "mixup")
+    )
+    assert mixed > plain + 0.2  # two classes at once are less certain than one
+
+
 def test_what_takes_no_images_cannot_have_them_changed(tmp_path):
     rng = np.random.default_rng(0)
     source = graph(

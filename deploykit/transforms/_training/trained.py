@@ -11,7 +11,7 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.training.choices import NO_CHANGE, OPTIMIZERS
+from deploykit.training.choices import NO_CHANGE, NOISE_SNR_DB, OPTIMIZERS
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import Need, TransformJob, Variant
 
@@ -174,8 +174,9 @@ class LabelsOf:
         chosen = objective(self._activation, shape, labels, self._sample, loss)
         if self._changed and not (chosen.loss.endswith("Crossentropy") and self._sample.ndim == 2):
             raise UnsupportedModelError(
-                "Images are changed by augment, and the labels are not of whole images: what they refer to would move.",
-                remedy="leave out augment, or alpha: the original's answers follow the changes.",
+                "Inputs are changed by augment, and the labels are not classes of whole examples: what they refer to "
+                "would change.",
+                remedy="leave out augment, or use distill without alpha: the original's answers follow the changes.",
             )
         return Labels(chosen, labels)
 
@@ -199,6 +200,7 @@ def schedule_of(job: TransformJob, fixed: int | None) -> Schedule:
         job.examples, examples=job["train_examples"], batch_size=size, epochs=job["epochs"],
         learning_rate=job["learning_rate"], seed=job.seed, held_out=apart,
         augment=(job.parameters or {}).get("augment", NO_CHANGE),
+        noise_snr=(job.parameters or {}).get("noise_snr", NOISE_SNR_DB),
     )  # fmt: skip
 
 
