@@ -47,7 +47,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "10_export_everywhere": {"launches": 2, "max_drop": 0.05},
     "11_watch_and_update": {"launches": 2, "max_drop": 0.05, "max_differing": 0.08},
     "12_from_training_to_update": {"launches": 2, "max_drop": 0.05, "epochs": 2, "distill_epochs": 1},
-    "13_every_task": {"launches": 2, "max_drop": 0.05, "others": "embedding"},
+    "13_every_task": {"launches": 2, "max_drop": 0.05, "others": "embedding", "more": "speech"},
     "14_every_format": {
         "launches": 2,
         "max_drop": 0.05,
