@@ -34,6 +34,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="where to keep the files tasks need (default: in the user's cache)",
     )
     parser.add_argument(
+        "--shared",
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        help="folder that the driver has as well, such as that of its stores on a network disk: data below it are read "
+        "in place after comparing their digest, instead of being sent; THEIRS=OURS if the driver has it at another "
+        "path (repeatable)",
+    )
+    parser.add_argument(
         "--host",
         metavar="IP",
         default="",
@@ -49,7 +58,12 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb."""
     engine = registry("deploykit.engines", "engine").get(options.engine)
     tls = _tls(options)
-    return int(engine.work(options.address, options.slots, options.device, options.folder, host=options.host, tls=tls))
+    return int(
+        engine.work(
+            options.address, options.slots, options.device, options.folder, host=options.host, tls=tls,
+            shared=options.shared,
+        )
+    )  # fmt: skip
 
 
 def _tls(options: argparse.Namespace) -> dict[str, str] | None:

@@ -142,6 +142,7 @@ class Engine(Adapter):
         *,
         host: str = "",
         tls: Mapping[str, str] | None = None,
+        shared: Sequence[str] = (),
     ) -> int:
         """Be a worker until the user or the scheduler ends it.
 
@@ -153,6 +154,8 @@ class Engine(Adapter):
             host: Address of this machine to listen on; "": that of the interface that reaches the scheduler.
             tls: Files (PEM) that encrypt the connections and show who each side is: ``ca_file``, ``cert`` and ``key``;
                 None: the engine's own settings.
+            shared: Folders that drivers have as well, each by its path, or as ``THEIRS=OURS``: what lies below them is
+                read in place, if it is the same, instead of being sent.
 
         Returns:
             The exit status.

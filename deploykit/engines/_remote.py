@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deploykit.core.adapter import Group
 from deploykit.core.errors import EngineError, SettingError, StoreError, from_json
@@ -28,10 +28,20 @@ _LONGEST_PATH = 4096
 _MOST = 256
 #: How many workers a task may lose before it is taken for their murderer.
 _MOST_LOSSES = 5
+#: Time in which a worker has read a folder on a shared disk, to compare it.
+_BORROW_S = 600.0
 
 
 class _FilesGone(Exception):  # noqa: N818  no fault: the worker's folder was emptied
     """Files that were on a worker are no longer there."""
+
+
+class Load(NamedTuple):
+    """A tree that a task reads, the folder that it is in here, and whether it is all of that folder."""
+
+    tree: Tree
+    root: Path
+    whole: bool
 
 
 @dataclass
@@ -47,23 +57,23 @@ class Freight:
     _locks: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def pack(self, reads: tuple[str, ...]) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[Tree, Path]]]:
-        """What a task reads: path → (digest of its tree, path in it), and digest → (tree, its root here)."""
+    def pack(self, reads: tuple[str, ...]) -> tuple[dict[str, tuple[str, str]], dict[str, Load]]:
+        """What a task reads: path → (digest of its tree, path in it), and digest → what is to be there."""
         places: dict[str, tuple[str, str]] = {}
-        trees: dict[str, tuple[Tree, Path]] = {}
+        trees: dict[str, Load] = {}
         for bundle in bundles(reads):
             stamps = [(str(f), (s := f.stat()).st_mtime_ns, s.st_size) for f in sorted(bundle.files)]
             state = (str(bundle.root), *stamps)
             if (tree := self._described.get(state)) is None:
                 tree = self._described[state] = describe(bundle.root, bundle.files)
-            trees[tree.digest] = (tree, bundle.root)
+            trees[tree.digest] = Load(tree, bundle.root, bundle.whole)
             names = [bundle.root] if bundle.whole else bundle.files
             places |= {
                 str(n): (tree.digest, "" if bundle.whole else n.relative_to(bundle.root).as_posix()) for n in names
             }
         return places, trees
 
-    def send(self, fleet: Fleet, member: Member, trees: dict[str, tuple[Tree, Path]]) -> None:
+    def send(self, fleet: Fleet, member: Member, trees: dict[str, Load]) -> None:
         """Bring the trees that a member lacks; each is sent to a shelf only once, on the first request."""
         for digest in [d for d in trees if (member.shelf, d) not in self.known]:
             with self._lock:
@@ -71,8 +81,13 @@ class Freight:
             with lock:
                 if (member.shelf, digest) in self.known:
                     continue
+                load = trees[digest]
                 if fleet.call(member, remote.missing, [digest]):
-                    self._send(fleet, member, *trees[digest])
+                    where = str(load.root.absolute())
+                    if load.whole and fleet.call(member, remote.borrow, where, digest, timeout_s=_BORROW_S):
+                        _LOG.info("%s reads %s where it lies", member.address, where)
+                    else:
+                        self._send(fleet, member, load.tree, load.root)
                 self.known.add((member.shelf, digest))
 
     def _send(self, fleet: Fleet, member: Member, tree: Tree, root: Path) -> None:
@@ -139,7 +154,7 @@ class Dispatch:
                     remedy="check the workers' logs, then rerun the sweep: finished work is kept.",
                 )
 
-    def _place(self, task: Task, hardware: str, trees: dict[str, tuple[Tree, Path]]) -> AbstractContextManager[Member]:
+    def _place(self, task: Task, hardware: str, trees: dict[str, Load]) -> AbstractContextManager[Member]:
         if hardware:
             return self._fleet.place_alone(task.devices, hardware, self._cancel)
 
@@ -154,7 +169,7 @@ class Dispatch:
         task: Task,
         exclusive: bool,
         places: dict[str, tuple[str, str]],
-        trees: dict[str, tuple[Tree, Path]],
+        trees: dict[str, Load],
         on_report: OnReport | None,
     ) -> dict[str, Any]:
         try:

@@ -7,6 +7,7 @@ handed to a thread.
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import shutil
 import threading
@@ -23,6 +24,7 @@ from deploykit.core.errors import DeploykitError, to_json
 from deploykit.core.registry import registry
 from deploykit.core.serial import Plain
 from deploykit.core.tools import Tool
+from deploykit.engines._borrowed import VARIABLE, Borrowed
 from deploykit.engines._contract import DEVICES, FACTS, Host, run_on_host
 from deploykit.engines._files import Shelf, Tree, default_shelf, describe, files_of, read_chunk, translate
 from deploykit.engines.local import slots
@@ -41,6 +43,12 @@ def shelf() -> Shelf:
     found = Shelf(default_shelf())
     found.hold()
     return found
+
+
+@cache
+def borrowed() -> Borrowed:
+    """What this worker reads where it lies."""
+    return Borrowed(os.environ.get(VARIABLE, ""))
 
 
 def hello() -> dict[str, Any]:
@@ -97,8 +105,13 @@ async def drain() -> None:
 
 
 def missing(digests: list[str]) -> list[str]:
-    """Which trees are not on the shelf."""
-    return [d for d in digests if not shelf().has(d)]
+    """Which trees are neither read in place nor on the shelf."""
+    return [d for d in digests if borrowed().place(d) is None and not shelf().has(d)]
+
+
+async def borrow(root: str, digest: str) -> bool:
+    """Whether a folder of the driver is on a disk that this worker shares, and the same: it is then read in place."""
+    return await asyncio.to_thread(borrowed().take, root, digest)
 
 
 def begin() -> str:
@@ -182,7 +195,7 @@ def run_unit(unit: Unit, report: Report, cancel: threading.Event) -> dict[str, A
     """
     if absent := missing([digest for digest, _ in unit.reads.values()]):
         return {"missing": absent}
-    places = {path: str(shelf().path(digest) / rest) for path, (digest, rest) in unit.reads.items()}
+    places = {path: str(_tree(digest) / rest) for path, (digest, rest) in unit.reads.items()}
     folders: dict[str, str] = {}
     for number, (path, is_folder) in enumerate(unit.writes.items()):
         folders[path] = f"w{number}"
@@ -197,6 +210,10 @@ def run_unit(unit: Unit, report: Report, cancel: threading.Event) -> dict[str, A
     written = {path: (name, describe(root, files_of(root)).to_json()) for path, name in folders.items()
                for root in [_written(unit.name) / name]}  # fmt: skip
     return {**_translated_back(answer, back), "written": written, "span": span}
+
+
+def _tree(digest: str) -> Path:
+    return borrowed().place(digest) or shelf().path(digest)
 
 
 def _supervised(unit: Unit, task: Task, report: Report, cancel: threading.Event) -> dict[str, Any]:

@@ -7,7 +7,8 @@ who started them. Workers listen on the one interface that reaches their schedul
 
 A worker needs deploykit in the driver's version, the same frameworks, and the Dask resource ``slot``, which counts
 the tasks it takes at once. ``deploykit worker ADDRESS`` starts one; so does ``dask worker ADDRESS --resources
-"slot=2"``. Devices are resources as well: ``"slot=2 cuda=1"``. Files travel over Dask's own connections.
+"slot=2"``. Devices are resources as well: ``"slot=2 cuda=1"``. Files travel over Dask's own connections, unless a
+worker shares the disk that they are on (``deploykit worker ADDRESS --shared FOLDER``).
 """
 
 from __future__ import annotations
@@ -97,18 +98,23 @@ class Dask(Engine):
         *,
         host: str = "",
         tls: Mapping[str, str] | None = None,
+        shared: Sequence[str] = (),
     ) -> int:
         """Run ``dask worker`` with what deploykit needs: slots and devices as resources, no limit on memory.
 
         The limit would only count the worker's own process: children are watched by their supervisor.
 
         Raises:
-            EngineError: The address is none, no scheduler answers there within a minute, or TLS files are missing.
+            EngineError: The address is none, no scheduler answers there within a minute, TLS files are missing, or a
+                shared folder is not there.
         """
+        from deploykit.engines import _borrowed
         from deploykit.engines._files import Shelf, default_shelf
 
         self.check_installed()
         secured = _secured(address, tls)
+        if shared:
+            os.environ[_borrowed.VARIABLE] = _borrowed.listed(shared)
         reached_from = _await_scheduler(address)
         if folder:
             os.environ["DEPLOYKIT_WORKER_FOLDER"] = str(Path(folder).absolute())

@@ -24,6 +24,7 @@ class Cluster:
         slots: Slots of each.
         devices: Devices each offers besides the CPU.
         tls: Files (``ca_file``, ``cert``, ``key``) that encrypt its connections; None: they are not.
+        shared: Folders that its workers read in place.
 
     Attributes:
         engine: What to pass as ``engine``.
@@ -31,10 +32,11 @@ class Cluster:
 
     def __init__(
         self, folder: Path, workers: int = 2, *, slots: int = 1, devices: tuple[str, ...] = (),
-        tls: dict[str, str] | None = None,
+        tls: dict[str, str] | None = None, shared: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.folder = folder
         self._tls = [text for k, v in (tls or {}).items() for text in (f"--tls-{k.replace('_', '-')}", v)]
+        self._shared = [option for folder in shared for option in ("--shared", folder)]
         self._wanted = (workers, slots, devices)
         self._processes: list[subprocess.Popen[bytes]] = []
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -66,7 +68,7 @@ class Cluster:
         folder = str(self.folder / "shelf")
         self._start(
             f"worker-{number}", "deploykit", "worker", self.address, "--slots", str(slots), "--folder", folder,
-            *options, *self._tls,
+            *options, *self._shared, *self._tls,
         )  # fmt: skip
         if cores is not None:  # before it has started a thread
             os.sched_setaffinity(self._processes[-1].pid, cores)

@@ -139,6 +139,26 @@ def test_the_rows_are_those_of_a_local_sweep_and_nothing_overlaps_a_timing(clust
     assert again.rows == far.rows
 
 
+@pytest.mark.long
+def test_data_on_a_shared_disk_are_read_in_place(model, data, caplog, tmp_path):
+    (tmp_path / "disk").mkdir()
+    with Cluster(tmp_path / "cluster", 2, shared=(str(tmp_path / "disk"),)) as cluster:
+        with caplog.at_level(logging.INFO, logger="deploykit.engines._remote"):
+            far = dk.sweep(
+                model, data, _SPACE, store=tmp_path / "disk" / "far", engine=cluster.engine, launches=0,
+                progress=lambda _p: None,
+            )  # fmt: skip
+        near = dk.sweep(model, data, _SPACE, store=tmp_path / "near", launches=0, progress=lambda _p: None)
+        assert [r.measurement.scores for r in far.rows] == [r.measurement.scores for r in near.rows]
+        assert "where it lies" in caplog.text
+        assert not list((cluster.folder / "shelf" / "trees").rglob("*.npy"))
+        other = dk.Dataset.from_arrays(1 - data.splits["evaluation"].inputs["input"])
+        dk.sweep(
+            model, other, _SPACE, store=tmp_path / "apart", engine=cluster.engine, launches=0, progress=lambda _p: None
+        )
+        assert list((cluster.folder / "shelf" / "trees").rglob("*.npy"))  # this store is not on the shared disk
+
+
 def test_a_device_nobody_offers_is_refused_before_the_start(cluster, model, data, tmp_path):
     space = dk.Space(_SPACE.recipes, [Target("onnxruntime"), Target("onnxruntime", device="cuda")])
     with pytest.raises(EngineError, match=r"No worker offers the device cuda; there is tcp://\S+ \(cpu; 1 slot\)"):
