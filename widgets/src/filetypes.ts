@@ -39,8 +39,12 @@ export function isModel(path: string, { types }: IModelFiles = modelFiles()): bo
 }
 
 /** Why a file has no graph, in words. */
-export function undrawn(path: string): string {
+export function undrawn(path: string, { drawn }: IModelFiles = modelFiles()): string {
   const name = path.split('/').pop() ?? path;
+  if (drawn.length === 0) {
+    const remedy = 'Install deploykit[jupyter] where JupyterLab runs, then restart it.';
+    return `${name} has no graph: the server has no deploykit extension, or an older one. ${remedy}`;
+  }
   const ending = name.includes('.') ? `${name.slice(name.lastIndexOf('.'))} files` : 'files like this one';
   return `${name} has no graph: Netron, which draws the graphs, does not read ${ending}.`;
 }

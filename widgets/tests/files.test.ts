@@ -16,15 +16,16 @@ it('a file has a graph, and gives a model, as the server says', () => {
   const names = ['a/Net.ONNX', 'net.caffemodel', 'net.pmml', 'net.xml', 'onnx'];
   expect(names.map(name => hasGraph(name, FILES))).toEqual([true, true, false, true, false]);
   expect(names.map(name => isModel(name, FILES))).toEqual([true, false, true, false, false]);
-  expect(undrawn('a/net.v1.pmml')).toBe(
+  expect(undrawn('a/net.v1.pmml', FILES)).toBe(
     'net.v1.pmml has no graph: Netron, which draws the graphs, does not read .pmml files.'
   );
-  expect(undrawn('b/net')).toContain('does not read files like this one');
+  expect(undrawn('b/net', FILES)).toContain('does not read files like this one');
 });
 
 it('without the server extension there are no graphs', () => {
   expect(modelFiles()).toEqual({ drawn: [], types: [] });
   expect(hasGraph('net.onnx')).toBe(false);
+  expect(undrawn('net.onnx')).toContain('the server has no deploykit extension, or an older one. Install');
 });
 
 /** A server with files in memory: paths, and what is in them as base64; null for folders. */
