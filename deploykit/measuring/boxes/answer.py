@@ -68,7 +68,7 @@ def detections(
 
     Raises:
         SettingError: ``source`` knows no contract, or the score is not between 0 and 1.
-        DatasetError: The model is no detector, an output is missing, or the outputs hold NaN.
+        DatasetError: The model is not a detector, an output is missing, or the outputs hold NaN.
 
     Example:
         >>> found = dk.detections(server.predict(images), server.artifact)
@@ -79,7 +79,7 @@ def detections(
 
     contract, names = _known(source)
     if not 0 <= min_score <= 1:
-        raise SettingError(f"min_score must be between 0 and 1, got {min_score!r}.")
+        raise SettingError(f"The argument min_score must be between 0 and 1, got {min_score!r}.")
     detection = contract.detection
     if detection is None:
         raise DatasetError(
