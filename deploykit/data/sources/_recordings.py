@@ -66,7 +66,8 @@ def recordings_at(path: Path, classes: Sequence[str], columns: Columns) -> Recor
     if lists := [file for file in files if file.name.endswith(TRANSCRIPTS)]:
         return _of_lists(path, files, lists)
     sounds = [file for file in files if file.suffix.lower() in RECORDINGS]
-    beside = {file for file in sounds if file.with_suffix(".txt") in files} if len(files) > len(sounds) else set()
+    texts = {file for file in files if file.suffix == ".txt"}
+    beside = {file for file in sounds if file.with_suffix(".txt") in texts}
     if beside and len(beside) >= _BESIDE * len(sounds):
         return _beside(sounds, beside)
     return _of_classes(path, classes)

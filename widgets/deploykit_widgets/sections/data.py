@@ -31,7 +31,7 @@ _SAMPLES = 12
 _MOST_CLASSES = 200
 #: Classes are called balanced if the largest has at most this many times the examples of the smallest.
 _BALANCED = 1.5
-_ENDINGS = (".npz", ".csv")
+_ENDINGS = (".npz", ".csv", ".tsv", ".jsonl", ".parquet", ".json")
 
 
 class DataSection(Panel):
