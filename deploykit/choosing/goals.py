@@ -18,7 +18,8 @@ class Goal:
 
     Attributes:
         minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"``, ``"cpu"``, ``"load"`` (opening the
-            file), ``"energy"`` (of a prediction) or ``"cost"`` (machine time of a prediction).
+            file), ``"energy"`` (of a prediction), ``"cost"`` (machine time of a prediction) or ``"writing"`` (time of
+            a token that a decoder writes).
         max_drop: Largest loss of the metric: absolute for accuracies (0.01 is one percentage point), relative for
             errors. The far end of the 95 % interval must satisfy it.
         max_output_error: Largest error of an output that is not scored, as a share of its spread.

@@ -49,6 +49,13 @@ def _money(row: Result) -> Interval | None:
     return found.cost_per_million(1.0) if found else None
 
 
+def _writing(row: Result) -> Interval | None:
+    """Milliseconds of a token that a decoder writes."""
+    found = row.measurement.footprint if row.measurement else None
+    pace = found.tokens_per_second if found else None
+    return None if pace is None else Interval(1e3 / pace.value, 1e3 / pace.high, 1e3 / pace.low)
+
+
 COSTS: dict[str, _Cost] = {
     "latency": _latency,
     "size": _exact(lambda r: r.measurement.size_bytes if r.measurement else None),
@@ -58,6 +65,7 @@ COSTS: dict[str, _Cost] = {
     "load": _load,
     "energy": _energy,
     "cost": _money,
+    "writing": _writing,
 }
 
 

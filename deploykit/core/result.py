@@ -101,7 +101,8 @@ class Footprint(Plain):
         load_ms: Opening the file while it is in the system's cache.
         cold_load_ms: Opening it when it is not: it comes from the disk. Every second launch does so.
         first_ms: The first inference after opening, before any warm-up.
-        throughput: Examples per second, inferences of the target's batch size one after another.
+        throughput: Examples per second, inferences of the target's batch size one after another. Of a decoder that
+            writes, whole texts one after another; None for other batch sizes than 1.
         memory_bytes: Growth of the process's private memory by loading and running the model.
         energy_mj: Millijoules per example of what ``energy_from`` names, as a whole: its idle power is counted as well.
         energy_from: The counter, for example ``"RAPL: package-0, dram"``; "" where there was none.

@@ -93,6 +93,7 @@ class Series(Plain):
         tokens: Tokens that a decoder wrote with its cache, after the first ones; 0 for other models.
         tokens_ns: Their time.
         no_tokens: Why a decoder wrote none.
+        write: Tokens that the answer to an example has, which are written; 0 where a run is a whole answer.
     """
 
     block_medians_ns: tuple[int, ...] = ()
@@ -115,6 +116,7 @@ class Series(Plain):
     tokens: int = 0
     tokens_ns: int = 0
     no_tokens: str = ""
+    write: int = 0
 
 
 @dataclass(frozen=True)
@@ -361,4 +363,5 @@ def _series(blocks: list[dict[str, Any]], warm: dict[str, Any], seconds: float) 
         tokens=warm.get("tokens", 0),
         tokens_ns=warm.get("tokens_ns", 0),
         no_tokens=warm.get("no_tokens", ""),
+        write=warm.get("write", 0),
     )

@@ -30,7 +30,7 @@ _VERDICT = _TITLES.index("Verdict")
 _WORDS = range(_TITLES.index("p50, ms"))
 _UNITS = {"latency": "p50, ms", "energy": "Energy, mJ each", "cost": "Cost per million", "load": "Load, ms",
           "size": "Size, bytes", "compressed_size": "Size after gzip, bytes", "memory": "Memory, bytes",
-          "cpu": "CPU, ms"}  # fmt: skip
+          "cpu": "CPU, ms", "writing": "ms per token"}  # fmt: skip
 _CSS = ".dk-report td.dk-said{white-space:normal;min-width:14em}"
 
 

@@ -224,7 +224,8 @@ def _changed(best: Picked | None) -> str:
 
 
 _COSTS = {"latency": "latency", "size": "size", "compressed_size": "size after gzip", "memory": "peak memory",
-          "cpu": "CPU time", "load": "load time", "energy": "energy", "cost": "cost of a prediction"}  # fmt: skip
+          "cpu": "CPU time", "load": "load time", "energy": "energy", "cost": "cost of a prediction",
+          "writing": "time of a written token"}  # fmt: skip
 
 
 def _table(report: Swept, goal: Goal, best: Picked | None) -> str:

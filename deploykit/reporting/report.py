@@ -95,7 +95,8 @@ class Report(Swept):
 
         Args:
             minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"``, ``"cpu"``, ``"load"``,
-                ``"energy"`` or ``"cost"``; None: latency, or size if the sweep did not measure latency.
+                ``"energy"``, ``"cost"`` or ``"writing"`` (tokens of a decoder); None: latency, or size if the sweep did
+                not measure latency.
             max_drop: Largest loss of the metric, absolute for accuracies, relative for errors; the far end of the 95 %
                 interval must satisfy it. None: the one of the sweep, or 0.01.
             layout: Consider only candidates that this export layout supports.

@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 
 import deploykit as dk
+from deploykit.choosing.pareto import cost_of
 from deploykit.core.errors import ExportError
 from deploykit.reporting.views.footprint import text_table
 from deploykit.testing import bert, decoder
@@ -56,6 +57,14 @@ def test_a_sweep_judges_what_is_written_and_times_it(report):
     headings, _, first, *_ = text_table(report.rows).splitlines()
     assert headings.split("  ")[-1].strip() == "Tokens/s"
     assert first.endswith("]")
+
+
+def test_the_fastest_writer_may_be_chosen(report):
+    paces = {row.key: row.measurement.footprint.tokens_per_second.value for row in report.rows}
+    for row in report.rows:
+        wanted = pytest.approx(1e3 / paces[row.key])
+        assert cost_of("writing")(row).value == wanted
+    assert report.best(minimize="writing", max_drop=0.9).key in paces
 
 
 def test_texts_in_and_texts_out(report, weights, prompts, tmp_path):

@@ -1,6 +1,7 @@
 """What models take of their host: simulated launches with a known truth, and the real counters and caches."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,3 +118,18 @@ def test_a_machine_without_counters_says_so(tmp_path):
     assert "no energy counters" in meter("cpu", tmp_path)
     assert "no energy counters" in meter("cpu", tmp_path / "absent")
     assert "npu" in meter("npu")
+
+
+def test_the_answer_of_a_decoder_is_read_and_written():
+    """Reading takes 10 ms, each of the other 31 tokens 2 ms."""
+    series = Series((10**7,), (10**7,) * 5, batch=1, tokens=32, tokens_ns=64 * 10**6, write=32, energy_uj=9,
+                    energy_runs=5, energy_from="RAPL: package-0")  # fmt: skip
+    found = footprints([Launch(0, {"one": series})], ["one"])["one"]
+    assert found.tokens_per_second.value == pytest.approx(500)
+    assert found.throughput.value == pytest.approx(1 / (0.010 + 31 * 0.002))
+    assert found.cost_per_million(3.6).value == pytest.approx(1e6 * (0.010 + 31 * 0.002) / 1000)
+    assert (found.energy_mj, found.missing["energy_mj"]) == (None, "it is not counted while a decoder writes")
+    reading = footprints([Launch(0, {"one": replace(series, write=0)})], ["one"])["one"]
+    assert reading.throughput.value == pytest.approx(100)
+    several = footprints([Launch(0, {"one": replace(series, batch=4)})], ["one"])["one"]
+    assert several.throughput is None

@@ -27,6 +27,11 @@ class DetectedBox(Plain):
         top: Upper edge.
         right: Right edge.
         bottom: Lower edge.
+
+    Example:
+        >>> box = dk.DetectedBox("bag", 0.9, left=0.25, top=0.5, right=0.75, bottom=1.0)
+        >>> box.right - box.left
+        0.5
     """
 
     label: str
@@ -71,9 +76,13 @@ def detections(
         DatasetError: The model is not a detector, an output is missing, or the outputs hold NaN.
 
     Example:
-        >>> found = dk.detections(server.predict(images), server.artifact)
-        >>> found[0][0].label, round(found[0][0].score, 2)
-        ('bag', 0.98)
+        >>> import numpy as np
+        >>> from deploykit.types import Detection, OutputMeaning
+        >>> output = OutputMeaning("found", "boxes", "scored", "float32")
+        >>> contract = dk.Contract((), (output,), detection=Detection("rows", "xyxy", "found"))
+        >>> answer = {"found": np.array([[[0.1, 0.2, 0.5, 0.9, 0.8, 2], [0.3, 0.3, 0.4, 0.4, 0.1, 0]]])}
+        >>> [(box.label, round(box.score, 2)) for box in dk.detections(answer, contract)[0]]
+        [('2', 0.8)]
     """
     import numpy as np
 

@@ -51,11 +51,14 @@ def _footprint(series: Sequence[Series]) -> Footprint:
     loaded = [s for s in series if s.load_ns]
     warm = _interval(loaded, lambda s: s.load_ns / 1e6 if s.cached is None or s.cached == "warm" else None)
     cold = _interval(loaded, lambda s: s.load_ns / 1e6 if s.cached == "cold" else None)
-    energy = _interval(series, lambda s: s.energy_uj / s.energy_runs / s.batch / 1e3 if s.energy_runs else None)
+    counted = [s for s in series if s.energy_runs and not s.write]
+    energy = _interval(counted, lambda s: s.energy_uj / s.energy_runs / s.batch / 1e3)
     missing: dict[str, str] = {}
     if loaded and cold is None:
         missing["cold_load_ms"] = _why_not_cold(loaded)
-    if energy is None and (why := next((s.no_energy for s in series if s.no_energy), "")):
+    if any(s.write for s in series):
+        missing["energy_mj"] = "it is not counted while a decoder writes"
+    elif energy is None and (why := next((s.no_energy for s in series if s.no_energy), "")):
         missing["energy_mj"] = why
     if why := next((s.no_tokens for s in series if s.no_tokens), ""):
         missing["tokens_per_second"] = why
@@ -63,13 +66,23 @@ def _footprint(series: Sequence[Series]) -> Footprint:
         load_ms=warm,
         cold_load_ms=cold,
         first_ms=_interval(series, lambda s: s.first_ns / 1e6 if s.first_ns else None),
-        throughput=_interval(series, lambda s: s.batch * len(s.times_ns) * 1e9 / sum(s.times_ns) if s.batch else None),
+        throughput=_interval(series, _per_second),
         memory_bytes=_interval(series, lambda s: float(s.peak_memory_bytes)),
         energy_mj=energy,
-        energy_from=next((s.energy_from for s in series if s.energy_runs), ""),
+        energy_from=next((s.energy_from for s in counted), ""),
         missing=missing,
         tokens_per_second=_interval(series, lambda s: s.tokens * 1e9 / s.tokens_ns if s.tokens else None),
     )
+
+
+def _per_second(series: Series) -> float | None:
+    """Whole answers for each second: of a decoder that writes, texts, each read and then written one by one."""
+    if not series.batch or (series.write and not (series.tokens and series.batch == 1)):
+        return None
+    run = sum(series.times_ns) / len(series.times_ns)
+    if series.write:
+        run += (series.write - 1) * series.tokens_ns / series.tokens
+    return series.batch * 1e9 / run
 
 
 def _why_not_cold(loaded: Sequence[Series]) -> str:

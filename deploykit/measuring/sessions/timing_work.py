@@ -89,7 +89,8 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     Returns:
         ``load_ns``; ``cached``: ``"warm"``, ``"cold"``, "" for in between, None where the system does not say;
         ``batch``: examples of an inference; ``energy_from``: what counts energy; ``no_energy``: why nothing does;
-        ``slow_meter``: whether it takes a run of its own; ``writes``: whether it is a decoder that can write.
+        ``slow_meter``: whether it takes a run of its own; ``writes``: whether it is a decoder that can write;
+        ``write``: how many tokens it writes for each example.
     """
     global _opened
     assert _prepared is not None
@@ -110,6 +111,7 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         )
     inputs = timed_inputs(session, data, fixed or size, _SAMPLES)
     counter = meter(target.device)
+    decoder = None if data.contract is None else data.contract.decoder
     _opened = _Opened(session, counter, inputs, memory_before=_prepared.memory_before, named=target.lengths)
     gc.disable()
     return {
@@ -119,7 +121,8 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         "energy_from": "" if isinstance(counter, str) else counter.name,
         "no_energy": counter if isinstance(counter, str) else "",
         "slow_meter": not isinstance(counter, str) and counter.steps_s > _FINE_S,
-        "writes": data.contract is not None and data.contract.decoder is not None,
+        "writes": decoder is not None,
+        "write": 0 if decoder is None else decoder.write,
     }
 
 
