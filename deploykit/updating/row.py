@@ -120,7 +120,8 @@ class UpdateRow:
             return UpdateState()
         try:
             with closing(self._open()) as database:
-                found = database.execute("SELECT data FROM state WHERE id = 1").fetchone()
+                there = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone()
+                found = there and database.execute("SELECT data FROM state WHERE id = 1").fetchone()
             return UpdateState() if found is None else UpdateState.from_json(parse(found[0]))
         except (sqlite3.Error, SettingError, ValueError) as error:
             raise StoreError(
@@ -137,6 +138,10 @@ class UpdateRow:
         try:
             with closing(self._open()) as database, database:
                 database.execute(
+                    "CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY CHECK (id = 1), updated REAL NOT NULL, "
+                    "data BLOB NOT NULL)"
+                )
+                database.execute(
                     "INSERT INTO state (id, updated, data) VALUES (1, ?, ?) "
                     "ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, data = excluded.data",
                     (time.time(), dump(state)),
@@ -146,14 +151,13 @@ class UpdateRow:
         return state
 
     def _open(self) -> sqlite3.Connection:
+        """A connection that waits for others.
+
+        It does not ask for a write-ahead log: while the last other connection closes, SQLite refuses that at once.
+        """
         database = sqlite3.connect(self._file, timeout=30.0)
         try:
-            database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY CHECK (id = 1), updated REAL NOT NULL, "
-                "data BLOB NOT NULL)"
-            )
         except sqlite3.Error:
             database.close()
             raise
