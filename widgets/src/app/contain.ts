@@ -69,12 +69,25 @@ export function contain(root: HTMLElement): () => void {
     { capture: true, signal }
   );
   containDrags(root, signal);
+  // An element that vanishes while it has the focus leaves it to the page, without a word: the user is still in here.
+  let inside = false;
+  for (const name of ['focusin', 'mousedown'] as const) {
+    window.addEventListener(
+      name,
+      ({ target }) => {
+        inside = target instanceof Node && root.contains(target);
+      },
+      { capture: true, signal }
+    );
+  }
+  const isHere = (): boolean =>
+    root.contains(document.activeElement) || (inside && document.activeElement === document.body);
   // The browser undoes the last change of the whole page, which may be one of a cell: only ours are undone from here.
   window.addEventListener(
     'beforeinput',
     event => {
       const outside = event.target instanceof Node && !root.contains(event.target);
-      if (event.inputType.startsWith('history') && outside && root.contains(document.activeElement)) {
+      if (event.inputType.startsWith('history') && outside && isHere()) {
         event.preventDefault();
         event.stopImmediatePropagation();
       }
