@@ -18,7 +18,9 @@ afterEach(() => end());
 
 /** Whether the browser may undo the last change of a cell. */
 function undoes(): boolean {
-  return cell.dispatchEvent(new InputEvent('beforeinput', { inputType: 'historyUndo', bubbles: true, cancelable: true }));
+  return cell.dispatchEvent(
+    new InputEvent('beforeinput', { inputType: 'historyUndo', bubbles: true, cancelable: true })
+  );
 }
 
 it('undoes nothing of a cell from the Workbench', () => {
