@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deploykit.core.decoder import Decoder
@@ -65,7 +66,7 @@ def write(session: Runs, feeds: Mapping[str, NDArray[Any]], decoder: Decoder) ->
             some = places[start : start + (size or len(places))]
             padded = np.resize(some, size) if size else some
             prompts = _without_padding({k: v[padded] for k, v in feeds.items()}, decoder, int(length))
-            for step, tokens in zip(range(decoder.write), _tokens(session, prompts, decoder), strict=False):
+            for step, tokens in enumerate(islice(_tokens(session, prompts, decoder), decoder.write)):
                 found[some, step] = tokens[: len(some)]
     return texts_of(found, decoder) if decoder.tokenizer else found
 
@@ -107,7 +108,7 @@ def pace(session: Runs, feeds: Mapping[str, NDArray[Any]], decoder: Decoder, mos
     for _ in range(_LEAD):
         next(written)
     began = time.perf_counter_ns()
-    done = sum(1 for _ in zip(range(most - _LEAD), written, strict=False))
+    done = sum(1 for _ in islice(written, most - _LEAD))
     return done, time.perf_counter_ns() - began
 
 

@@ -38,7 +38,7 @@ _LEAD_CAP_S = 0.005
 #: Time of a block at a length that a target names, and different inputs.
 _LENGTH_S = 0.02
 _LENGTH_SAMPLES = 4
-#: Tokens that a decoder writes to find its pace, unless it is to write fewer.
+#: Tokens that a decoder writes to find its pace, fewer where its texts are shorter.
 _TOKENS = 34
 #: A counter of energy that moves no more rarely than this is read around each block; for others there is a run of its
 #: own, of so many steps of theirs.
