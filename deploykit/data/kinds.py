@@ -106,17 +106,18 @@ def _holds_text(path: Path) -> bool:
         with path.open(newline="", encoding="utf-8-sig") as file:
             if path.suffix.lower() == ".json":
                 return file.read(64).lstrip().startswith("[")
-        rows = _first_rows(path)
+        pairs = _first_row(path)
     except (ValueError, csv.Error):
         return False  # reading it says why
-    # A row may be shorter than its header here: what reads the file says so.
-    cells = [cell for name, cell in zip(*rows, strict=False) if name.strip().lower() in TEXTS] if len(rows) > 1 else []
-    return any(not is_number(cell) for cell in cells)
+    return any(not is_number(cell) for name, cell in pairs if name.strip().lower() in TEXTS)
 
 
-def _first_rows(path: Path, separator: str = ",") -> list[list[str]]:
+def _first_row(path: Path, separator: str = ",") -> list[tuple[str, str]]:
+    """Column and cell of a table's first row; nothing where there is none."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        return list(islice(csv.reader(file, delimiter=separator), 2))
+        rows = list(islice(csv.reader(file, delimiter=separator), 2))
+    # A row may be shorter than its header here: what reads the file says so.
+    return list(zip(*rows, strict=False)) if len(rows) > 1 else []
 
 
 def _lists(path: Path, endings: tuple[str, ...], file: str | None) -> bool:
@@ -124,8 +125,7 @@ def _lists(path: Path, endings: tuple[str, ...], file: str | None) -> bool:
     pairs: Iterable[tuple[Any, Any]]
     try:
         if path.suffix.lower() in (".csv", ".tsv"):
-            rows = _first_rows(path, "\t" if path.suffix.lower() == ".tsv" else ",")
-            pairs = zip(*rows, strict=False) if len(rows) > 1 else ()
+            pairs = _first_row(path, "\t" if path.suffix.lower() == ".tsv" else ",")
         else:
             with path.open(encoding="utf-8-sig") as lines:
                 pairs = dict(parse(lines.readline(_LINE))).items()
