@@ -88,7 +88,7 @@ def parts_of(path: Path, walk: Walk) -> dict[str, Path]:
         parts["x_test"] = held[0]
     if held and held[0] is validation:
         walk.notes.append(
-            f"the folder {held[0].name} is used for the held-out {walk.noun}s, since there is no folder test."
+            f"the folder {held[0].name} is used for the held-out {walk.noun}s, because there is no test folder."
         )
     for folder in (p for p in (test, validation, *others) if p is not None and p not in held[:1]):
         why = f"the folder test holds the held-out {walk.noun}s" if folder in held else "it has no class folders"
