@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ DTYPES = {wire: name for name, wire in DATATYPES.items()}
 BF16 = "BF16"
 #: Most dimensions of an array in NumPy, and most elements that its sizes may amount to, empty ones left out.
 MOST_DIMENSIONS, _MOST_ELEMENTS = 64, 1 << 48
+_LITTLE = sys.byteorder == "little"
 
 
 def datatype(array: NDArray[Any]) -> str:
@@ -64,12 +66,13 @@ def _datatype(dtype: Any) -> str:
 
 def to_bytes(array: NDArray[Any]) -> bytes:
     """Little-endian, row-major; text as a 4-byte length and UTF-8 for each element, bytes as they are."""
-    import numpy as np
-
-    if array.dtype.kind in "SUO":
+    dtype = array.dtype
+    if dtype.kind in "SUO":
         texts = (v if isinstance(v, bytes) else str(v).encode() for v in array.ravel().tolist())
         return b"".join(struct.pack("<I", len(t)) + t for t in texts)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    if not (_LITTLE and dtype.isnative):
+        array = array.astype(dtype.newbyteorder("<"))
+    return array.tobytes()
 
 
 def check_sizes(shape: Sequence[int]) -> None:

@@ -17,9 +17,9 @@ Outputs: TypeAlias = "dict[str, NDArray[Any]]"
 _CLOSE = 1e-4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # frozen, making one takes as long as checking its examples
 class Batch:
-    """Raw examples that may be run: checked, by the clients' input names.
+    """Raw examples that may be run: checked, by the clients' input names. Never changed.
 
     Attributes:
         arrays: Input name → examples, batch first.
@@ -35,8 +35,7 @@ class Batch:
 
     def __post_init__(self) -> None:
         if not self.kind:
-            kind = tuple([(name, a.dtype, a.shape[1:]) for name, a in self.arrays.items()])
-            object.__setattr__(self, "kind", kind)
+            self.kind = tuple([(name, a.dtype, a.shape[1:]) for name, a in self.arrays.items()])
 
 
 def join(batches: Sequence[Batch]) -> Batch:

@@ -307,8 +307,10 @@ class Runner:
         """As many of the kind that waits longest as may run together; the rest of them go behind the other kinds."""
         kind = next(iter(self._arrived))
         queue = self._arrived.pop(kind)
-        group: list[tuple[Batch, Waiter]] = []
         left = self._plane.most_joined
+        if sum([batch.count for batch, _ in queue]) <= left:
+            return [one for one in queue if not one[1].gone]
+        group: list[tuple[Batch, Waiter]] = []
         while queue and queue[0][0].count <= left:
             batch, waiter = queue.popleft()
             if not waiter.gone:

@@ -242,9 +242,12 @@ class Service:
         Raises:
             NotFoundError: There is none.
         """
-        if version is None and label is None and (found := self._chosen.get(name)) is not None:
-            split, stable, canary = found
-            return canary if canary is not None and split.for_canary() else stable
+        if version is None and label is None:
+            if self._chosen and (found := self._chosen.get(name)) is not None:
+                split, stable, canary = found
+                return canary if canary is not None and split.for_canary() else stable
+            if (model := self._models.get((name, None))) is not None:
+                return model
         return self.model(name, version, label)
 
     def gets(self, model: ServedModel) -> str:

@@ -16,6 +16,7 @@ import math
 import mmap
 import struct
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -66,14 +67,14 @@ def key_of(model: str, version: str) -> bytes:
 def digest_of(key: bytes, batch: Batch) -> bytes:
     """Digest of a batch of a model."""
     parts: list[bytes | memoryview] = []
-    for array in batch.arrays.values():
-        if array.dtype.kind == "O":
-            parts.append(repr(array.tolist()).encode("utf-8", "surrogatepass"))
+    for values in batch.arrays.values():
+        if values.dtype.kind == "O":
+            parts.append(repr(values.tolist()).encode("utf-8", "surrogatepass"))
             continue
         try:
-            parts.append(array.data.cast("B"))
+            parts.append(values.data.cast("B"))
         except (ValueError, TypeError):  # a layout or a dtype that memory views do not have
-            parts.append(array.tobytes())
+            parts.append(values.tobytes())
     return _digest(key, batch.count, parts)
 
 
@@ -139,10 +140,10 @@ class Vitals:
         try:
             if private or len(parts) > _MOST_PARTS:
                 raise ValueError
-            for array in batch.arrays.values():
-                if count == _MOST_ARRAYS or array.dtype.hasobject:
+            for values in batch.arrays.values():
+                if count == _MOST_ARRAYS or values.dtype.hasobject:
                     raise ValueError
-                cells[_SIZES + count] = memory.write(array.data)
+                cells[_SIZES + count] = memory.write(values.data)
                 count += 1
         except (ValueError, BufferError):  # private, too large, or not the plain bytes of an array
             count = 0
@@ -151,8 +152,8 @@ class Vitals:
         cells[_ARRAYS] = count
         if parts:
             cells[_PARTS] = len(parts)
-            for number, part in enumerate(parts if count else ()):
-                cells[_COUNTS + number] = part.count
+            if count:
+                cells[_COUNTS : _COUNTS + len(parts)] = array("q", [part.count for part in parts])
         else:
             cells[_PARTS] = 1
             cells[_COUNTS] = batch.count

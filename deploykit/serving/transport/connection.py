@@ -217,12 +217,17 @@ class Connection(asyncio.Protocol):
 
     def _run(self, head: Head, body: bytes) -> None:
         self._body = None
-        self._hold(len(body) + len(self._ahead) - self._held)
-        self._check_room()
-        if len(body) > self._server.limits.request_bytes:
-            raise TooLargeError(f"{len(body):,}", self._server.limits.request_bytes, close=True)
-        self._enter(State.BUSY, self._server.limits.answer_seconds)
-        self._task = self._server.app.ride(head, body, self)
+        server, size = self._server, len(body)
+        limits = server.limits
+        held = size + len(self._ahead)
+        server.held += held - self._held
+        self._held = held
+        if server.held > limits.held_bytes:
+            self._check_room()
+        if size > limits.request_bytes:
+            raise TooLargeError(f"{size:,}", limits.request_bytes, close=True)
+        self._enter(State.BUSY, limits.answer_seconds)
+        self._task = server.app.ride(head, body, self)
         if self._task is None:
             self.again(head, body)
 

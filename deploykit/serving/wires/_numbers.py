@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -76,8 +76,8 @@ class Forms(Generic[T]):
             if not body.endswith(end):
                 continue
             numbers = body[start : len(body) - len(end)]
-            form = forms.get(numbers.translate(None, _OF_NUMBERS))
-            if form is not None and form.model() is model and (array := _array(numbers, form.dtype)) is not None:
+            form, array = _like(numbers, forms)
+            if form is not None and array is not None and form.model() is model:
                 self._found = True
                 return Batch({form.name: array.reshape(form.shape)}, form.shape[0], form.kind), form.said
         return None
@@ -122,6 +122,19 @@ class Forms(Generic[T]):
         """Where the numbers begin, -1 if nowhere."""
         place = body.find(self._key) if self._key else 0
         return -1 if place < 0 else body.find(b"[", place)
+
+
+def _like(numbers: bytes, forms: Mapping[bytes, _Form[T]]) -> tuple[_Form[T] | None, NDArray[Any] | None]:
+    """The form of numbers that are nested like these, and the numbers; None where there is none."""
+    depth = numbers.rfind(b"[") + 1
+    if numbers.find(b"]") != len(numbers) - depth or not numbers.startswith(b"[" * depth):
+        form = forms.get(numbers.translate(None, _OF_NUMBERS))
+        return form, None if form is None else _array(numbers, form.dtype)
+    # A single list of numbers, as of one example: how many there are says all, and no byte needs to be looked at.
+    dtype = next(iter(forms.values())).dtype
+    array = _array(numbers, dtype)
+    form = None if array is None else forms.get(b"[" * depth + b"," * (array.size - 1) + b"]" * depth)
+    return (form, array) if form is not None and form.dtype == dtype else (None, None)
 
 
 def _is(array: NDArray[Any], numbers: bytes, dtype: str) -> bool:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from deploykit.artifacts.wire import DTYPES, JSON_LENGTH, datatype, to_bytes
 from deploykit.core.serial import dump
 from deploykit.serving.batches import Batch
-from deploykit.serving.wires._contract import Response
+from deploykit.serving.faults import InvalidInputError, shown
+from deploykit.serving.wires._contract import Headers, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,8 @@ BINARY = b"application/octet-stream"
 LENGTH = JSON_LENGTH.lower().encode()
 #: JSON parts that are remembered for a path, up to so many bytes each.
 _KNOWN, _KNOWN_BYTES = 128, 2048
+#: Most digits of a length in a header.
+_MOST_DIGITS = 12
 #: Bytes that are these numbers whatever they are; others are looked at one by one.
 _PLAIN = frozenset(DTYPES) - {"BOOL", "BYTES"}
 
@@ -37,7 +40,7 @@ class Plan:
         wanted: Names of the outputs that go back as bytes.
     """
 
-    __slots__ = ("_count", "_heads", "_kind", "_model", "_named", "_parts", "_size", "_wanted")
+    __slots__ = ("_array", "_count", "_heads", "_kind", "_model", "_named", "_parts", "_size", "_wanted")
 
     def __init__(self, model: ServedModel, tensors: list[tuple[str, str, tuple[int, ...]]], wanted: list[str]) -> None:
         import numpy as np
@@ -48,12 +51,13 @@ class Plan:
         for name, wire, shape in tensors:
             dtype = np.dtype(DTYPES[wire]).newbyteorder("<")
             size = math.prod(shape)
-            parts[name] = dtype, size, start, shape
+            parts[name] = shape, dtype, start
             start += size * dtype.itemsize
         self._size = start
         self._parts = [(name, *parts[name]) for name in model.plane.inputs if name in parts]
         self._count = tensors[0][2][0]
-        self._kind = tuple((name, dtype, shape[1:]) for name, dtype, _, _, shape in self._parts)
+        self._kind = tuple((name, dtype, shape[1:]) for name, shape, dtype, _ in self._parts)
+        self._array = np.ndarray
         self._wanted = wanted
         #: JSON part of an answer, with the header of its length, by the outputs' dtypes and shapes.
         self._heads: dict[tuple[Any, ...], tuple[bytes, tuple[tuple[bytes, bytes], ...]]] = {}
@@ -64,18 +68,11 @@ class Plan:
 
     def batch(self, body: bytes, start: int) -> Batch | None:
         """The examples of a request whose bytes begin there; None if there are more or fewer of them than it says."""
-        import numpy as np
-
         if len(body) - start != self._size:
             return None
-        return Batch(
-            {
-                name: np.frombuffer(body, dtype, size, start + offset).reshape(shape)
-                for name, dtype, size, offset, shape in self._parts
-            },
-            self._count,
-            self._kind,
-        )
+        array = self._array
+        arrays = {name: array(shape, dtype, body, start + offset) for name, shape, dtype, offset in self._parts}
+        return Batch(arrays, self._count, self._kind)
 
     def response(self, outputs: Outputs) -> Response:
         """The answer."""
@@ -104,10 +101,33 @@ class Plan:
 
 
 class Plans:
-    """Plans by the JSON part of their requests."""
+    """Plans by the JSON part of their requests. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, Plan] = {}
+        #: The headers that were looked at last, which a client's next request mostly has as well, and what they said.
+        self._headers: Headers = []
+        self._length: bytes | None = None
+
+    def json_length(self, headers: Headers, size: int) -> int:
+        """Bytes of a body that are JSON; binary tensors follow.
+
+        Args:
+            headers: Headers of the request.
+            size: Bytes of the body.
+
+        Raises:
+            InvalidInputError: The header says what cannot be.
+        """
+        if headers is not self._headers:
+            self._headers, self._length = headers, next((value for name, value in headers if name == LENGTH), None)
+        value = self._length
+        if value is None:
+            return size
+        if not value.isdigit() or len(value) > _MOST_DIGITS or (length := int(value)) > size:
+            got = shown(value.decode("latin-1"))
+            raise InvalidInputError(f"{JSON_LENGTH}: expected a number up to the body's {size} bytes, got {got}.")
+        return length
 
     def find(self, model: ServedModel, head: bytes) -> Plan | None:
         """The plan for a JSON part, None if there is none for this model."""

@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from deploykit.artifacts.wire import BF16, DATATYPES, DTYPES, JSON_LENGTH, datatype, from_bytes, to_bytes
+from deploykit.artifacts.wire import BF16, DATATYPES, DTYPES, datatype, from_bytes, to_bytes
 from deploykit.core.model import TensorSpec
 from deploykit.serving.batches import Batch
 from deploykit.serving.classification import check, classified, takes
@@ -39,8 +39,6 @@ _PATH = re.compile(
 )
 #: Datatypes that stand for one another where no number changes.
 _NUMBERS = (frozenset(DTYPES) | {BF16}) - {"BOOL", "BYTES"}
-#: Most digits of a length in a header.
-_MOST_DIGITS = 12
 #: Parameter of Triton's extension for shared memory.
 _MEMORY = "shared_memory_region"
 #: Parameters of Triton's sequence extension.
@@ -80,9 +78,10 @@ class RestV2(HTTPWire):
 
 def _ready(find: Find, plans: Plans, forms: Forms[Wanted], body: bytes, headers: Headers) -> Ready | None:
     """An ordinary request."""
-    length = _json_length(headers, len(body))
+    size = len(body)
+    length = plans.json_length(headers, size)
     model = find()
-    if length < len(body):
+    if length < size:
         plan = plans.find(model, body[:length])
         known = None if plan is None else plan.batch(body, length)
         return None if plan is None or known is None else Ready(model, known, plan.response)
@@ -104,7 +103,7 @@ async def _infer(find: Find, plans: Plans, body: bytes, headers: Headers) -> Res
     plane = model.plane
     upload = read_upload(body, headers)
     if upload is None:
-        length = _json_length(headers, len(body))
+        length = plans.json_length(headers, len(body))
         if (plan := plans.find(model, body[:length])) is not None and (known := plan.batch(body, length)) is not None:
             return plan.response(await model.runner.run(known))
         read = partial(_read_body, model, plans, body, length)
@@ -138,16 +137,6 @@ def _read_body(model: ServedModel, plans: Plans, body: bytes, length: int) -> tu
     if head is not body and wanted.plain:
         plans.learn(model, head, message, wanted.outputs)
     return batch, wanted
-
-
-def _json_length(headers: Headers, size: int) -> int:
-    for name, value in headers:
-        if name == LENGTH:
-            if not value.isdigit() or len(value) > _MOST_DIGITS or int(value) > size:
-                got = shown(value.decode("latin-1"))
-                raise InvalidInputError(f"{JSON_LENGTH}: expected a number up to the body's {size} bytes, got {got}.")
-            return int(value)
-    return size
 
 
 class Wanted:

@@ -111,6 +111,59 @@ def test_what_is_not_alike_is_left_to_others(text):
     assert forms.read(model, text) is None
 
 
+FLAT = (1, 24)
+
+
+def flat_learned():
+    first = np.arange(24, dtype="f4").reshape(FLAT)
+    model = Model(plane=SimpleNamespace(inputs={"x": TensorSpec("x", (None, 24), "float32")}))
+    forms = Forms(b'"data"')
+
+    def read(text):
+        return Batch({"x": np.array(json.loads(text)["inputs"][0]["data"], "f4").reshape(FLAT)}, 1)
+
+    forms.learn(model, request(json.dumps(first.tolist())), Batch({"x": first}, 1), "said", read)
+    return model, forms
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), ("\n,\t", ":")])
+def test_a_single_list_of_numbers_is_read_as_it_is(separators):
+    pytest.importorskip("simdjson")
+    model, forms = flat_learned()
+    other = np.random.default_rng(0).normal(size=FLAT).astype("f4")
+    batch, said = forms.read(model, request(json.dumps(other.tolist(), separators=separators)))
+    np.testing.assert_array_equal(batch.arrays["x"], other)
+    assert (batch.count, said) == (1, "said")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        str([[1] * 23]),  # fewer, more, none
+        str([[1] * 25]),
+        "[[]]",
+        str([1] * 24),  # in another depth
+        str([[[1] * 24]]),
+        str([[1] * 12, [1] * 12]),
+        str([[1] * 23 + [[1]]]),
+        "[[" + "1," * 23 + "true]]",  # no numbers
+        "[[" + "1," * 23 + "null]]",
+        "[[" + "1," * 23 + '"1"]]',
+        "[[" + "1," * 23 + '"["]]',
+        "[[" + "1," * 23 + "{}]]",
+        "[[" + "1," * 23 + "1e39]]",
+        "[[" + "1," * 24 + "]]",  # no JSON
+        "[[" + "1," * 23 + "1]",
+        "[[" + "1," * 23 + "1]]]",
+        "[[" + "1," * 23 + "1]]1",
+        "[[" + "1," * 22 + "1 1]]",
+    ],
+)
+def test_a_single_list_that_is_not_alike_is_left_to_others(data):
+    model, forms = flat_learned()
+    assert forms.read(model, request(data)) is None
+
+
 def test_another_model_reads_for_itself():
     first = np.zeros(SHAPE, np.float32)
     text = request(json.dumps(first.tolist()))
