@@ -105,7 +105,7 @@ class Parameter(Plain):
     @property
     def remedy(self) -> str:
         """What is said when a value is out of range."""
-        return f"the default is {self.default}."
+        return "leave it out for the default." if self.default is None else f"the default is {self.default}."
 
     @property
     def bounds(self) -> str:

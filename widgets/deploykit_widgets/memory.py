@@ -23,7 +23,9 @@ from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.code.script import shown_path
+from deploykit_widgets.data.fit import of_reading
 from deploykit_widgets.data.notebook_names import found_in, name_of
+from deploykit_widgets.data.settings import SETTINGS
 from deploykit_widgets.data.source import READERS, source_of
 from deploykit_widgets.sections._contract import tabs
 from deploykit_widgets.sections.space import SpaceSection
@@ -161,7 +163,9 @@ class Memory:
             self._pending["data"] = dict(data)
             self._synthesis = data.get("synthesis")
         if data and "path" in data and data["reader"] in READERS:
-            commands.load_data(DataSource(data["path"], data["reader"], Preprocess.from_json(data["preprocess"])))
+            settings = {name: value for name, value in data.get("settings", {}).items() if name in SETTINGS}
+            step = Preprocess.from_json(data["preprocess"])
+            commands.load_data(DataSource(data["path"], data["reader"], step, settings), of_reading)
         elif given.data is not None or (data and data.get("name")):
             self._use(given.data, data or {})
 
@@ -169,7 +173,7 @@ class Memory:
         """Use data of the notebook, read as they were read before."""
         step = Preprocess.from_json(kept["step"]) if kept.get("step") else None
         if isinstance(given, str | os.PathLike):
-            self._commands.load_data(source_of(os.fspath(given)))
+            self._commands.load_data(source_of(os.fspath(given)), of_reading)
             return
         try:
             data = given if given is not None else found_in(kept["name"])
@@ -253,7 +257,12 @@ def _data(state: State, later: Mapping[str, Any] | None) -> dict[str, Any] | Non
 def _read_as(state: State) -> dict[str, Any] | None:
     if state.data_source is not None:
         source = state.data_source
-        return {"path": shown_path(source.path), "reader": source.reader, "preprocess": source.preprocess.to_json()}
+        return {
+            "path": shown_path(source.path),
+            "reader": source.reader,
+            "preprocess": source.preprocess.to_json(),
+            "settings": dict(source.settings),
+        }
     if state.data_name or state.data_step is not None:
         return {"name": state.data_name, "step": state.data_step.to_json() if state.data_step else None}
     return None

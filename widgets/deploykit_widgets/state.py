@@ -47,11 +47,13 @@ class DataSource:
         path: File or folder.
         reader: Name of the constructor of Dataset.
         preprocess: Preprocessing of every input.
+        settings: Other arguments of the constructor, as JSON.
     """
 
     path: str
     reader: str = "from_npz"
     preprocess: Preprocess = field(default_factory=Preprocess)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

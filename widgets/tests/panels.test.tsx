@@ -310,6 +310,24 @@ it('a number that cannot be used gives way to the last good one, with the reason
   expect(asked).toHaveLength(1);
 });
 
+it.each([
+  ['a value was refused', 'lengths must be at least 1', [['', { values: [16] }]]],
+  ['nothing is wrong', '', []]
+])('the last good list counts again when %s', async (_, problem, sent) => {
+  const control = { kind: 'numbers', name: 'lengths', label: 'Lengths', values: [16], help: '', unit: '', problem };
+  const { bench, asked } = aBench(() => null);
+  const send = async (values: unknown): Promise<unknown> => asked.push(['', { values }]);
+  const whole = { ...control, empty: 'none', automatic: true } as unknown as IControl;
+  const place = await show(bench, <Control control={whole} owner="run on" send={send} />);
+  const field = place.querySelector('input');
+  expect(field?.placeholder).toBe('none');
+  expect(field?.getAttribute('aria-invalid')).toBe(problem ? 'true' : null);
+  await write(field, '1');
+  await write(field, '16');
+  await passBy(field);
+  expect(asked).toEqual(sent);
+});
+
 describe('the focus', () => {
   function Frame(): ReactElement {
     const root = useRef<HTMLDivElement>(null);

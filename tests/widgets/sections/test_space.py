@@ -4,6 +4,8 @@ import json
 import re
 from types import SimpleNamespace
 
+import numpy as np
+import onnx
 import pytest
 from deploykit_widgets.code.saved_notebook import notebook_of
 from deploykit_widgets.sections import _space_summary as summary
@@ -21,6 +23,7 @@ from deploykit.core.registry import registry
 from deploykit.core.space import Refine
 from deploykit.measuring.doctor import RuntimeState
 from deploykit.runtimes._contract import Device
+from deploykit.testing import transformers
 
 TECHNIQUES = registry("deploykit.transforms", "technique")
 DECLARED = [(name, p) for name in TECHNIQUES.names() for p in TECHNIQUES.get(name).parameters]
@@ -477,3 +480,64 @@ def test_a_panel_alone_is_sent_the_space(drive, model, data):
     bench._desk.post(lambda: bench._hub.push(surface))
     assert bench._desk.settle()
     assert any("space" in m.get("sections", {}) for m in sent)
+
+
+# -- lengths ----------------------------------------------------------------------------------------------------------
+
+
+def where(driver):
+    return {control["name"]: control for control in driver.shown["where"]}
+
+
+@pytest.fixture
+def tagger(tmp_path):
+    """A model of sentences of any length, and some sentences."""
+    onnx.save(transformers.encoder(), tmp_path / "tagger.onnx")
+    given = transformers.sentences(60, 8)
+    return dk.load(tmp_path / "tagger.onnx"), dk.Dataset.from_arrays(given, np.arange(60) % 3)
+
+
+def test_lengths_are_for_models_with_a_free_dimension(drive, model, data, tagger):
+    assert list(where(drive(model, data))) == ["threads", "batch_size"]
+    driver = drive(*tagger, space=dk.Space((), (ON_ONE,)))
+    control = where(driver)["lengths"]
+    assert (control["values"], control["empty"]) == ([None], "none")
+    assert control["help"].endswith("separated by commas. Allowed: at least 1, default none.")
+    driver.do("set_lengths", values=[16, 4, 16])
+    assert driver.bench._state.space.lengths == (4, 16)
+    assert driver.bench._state.space.targets == (ON_ONE,)
+    assert "lengths=[4, 16]" in driver.bench.code
+    assert {c.candidate.target.lengths for c in driver.bench._state.plan.candidates} == {(4, 16)}
+    assert driver.shown["line"].startswith("Given in code, 1 change · ")
+    driver.do("set_lengths", values=[0])
+    assert "lengths must be at least 1, got 0" in where(driver)["lengths"]["problem"]
+    assert driver.bench._state.space.lengths == (4, 16)  # the last good ones stay
+    driver.do("set_lengths", values=["many"])
+    assert "lengths must be a number, got 'many'" in where(driver)["lengths"]["problem"]
+    kept = driver.section.kept()
+    driver.do("set_lengths", values=[None])
+    assert driver.bench._state.space == dk.Space((), (ON_ONE,))
+    driver.section.restore(json.loads(json.dumps(kept)))
+    assert driver.bench._state.space.lengths == (4, 16)
+
+
+def test_lengths_of_targets_are_shown_and_give_way(drive, tagger):
+    given = dk.Space((), (dk.Target("onnxruntime", lengths=(8, 32)),))
+    driver = drive(*tagger, space=given)
+    assert where(driver)["lengths"]["values"] == [8, 32]
+    assert driver.bench._state.space == given
+    driver.do("set_threads", values=[2])
+    targets = driver.bench._state.space.candidates(driver.bench._state.space.targets)
+    assert {c.target for c in targets} == {dk.Target("onnxruntime", threads=2, lengths=(8, 32))}
+    driver.do("set_threads", values=[1])
+    driver.do("set_lengths", values=[16])
+    targets = driver.bench._state.space.candidates(driver.bench._state.space.targets)
+    assert {c.target for c in targets} == {dk.Target("onnxruntime", lengths=(16,))}
+
+
+def test_lengths_that_another_model_does_not_take_can_be_taken_out(drive, model, data):
+    driver = drive(model, data, space=dk.Space((), (ON_ONE,), lengths=(16,)))
+    assert where(driver)["lengths"]["values"] == [16]
+    assert "free dimensions" in json.dumps(driver.bench._state.problems)
+    driver.do("set_lengths", values=[None])
+    assert not any(driver.bench._state.problems.values())

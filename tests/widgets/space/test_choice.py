@@ -7,6 +7,7 @@ from deploykit.core.registry import registry
 from deploykit.core.space import Refine
 
 GIVEN = dk.Space((dk.Recipe((dk.Step("quantize_dynamic", {"per_channel": True}),)),), (dk.Target("litert", threads=2),))
+SIZED = dk.Space(GIVEN.recipes, (dk.Target("litert", lengths=(4, 8)), dk.Target("onnxruntime")), lengths=(16, 32))
 REFINED = dk.Space((dk.Recipe((dk.Step("quantize_static"),)),), refine=Refine(2, (2, 4)))
 CHOICES = {
     "untouched": SpaceChoice(),
@@ -34,6 +35,10 @@ CHOICES = {
         techniques={"prune_magnitude": False},
         extra=(dk.Recipe((dk.Step("quantize_static", {"exclude": "conv_1, Softmax"}),)),),
     ),
+    "lengths": SpaceChoice(lengths=(16, 64)),
+    "lengths elsewhere": SpaceChoice("balanced", targets=(dk.Target("onnxruntime"),), lengths=(16,)),
+    "given, with lengths": SpaceChoice("", SIZED),
+    "given, without its lengths": SpaceChoice("", SIZED, targets=(dk.Target("litert"),), lengths=()),
     "added, defaults": SpaceChoice("", GIVEN, {"quantize_float16": True, "quantize_dynamic": False}),
 }
 

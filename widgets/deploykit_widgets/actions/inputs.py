@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import deploykit as dk
-from deploykit.core.errors import StoreError
+from deploykit.core.errors import DatasetError, SettingError, StoreError
 from deploykit.core.settings.option import options_of
 from deploykit.core.settings.options import BuildOptions
 from deploykit.data.preprocess import Preprocess
@@ -81,8 +81,13 @@ class Inputs(LongWork):
         if panel == "data":
             self.state.change(synthesizing="")
 
-    def load_data(self, source: DataSource) -> None:
-        """Read data from a file or folder."""
+    def load_data(self, source: DataSource, reworded: Callable[[str], str] = str) -> None:
+        """Read data from a file or folder.
+
+        Args:
+            source: What is read, and how.
+            reworded: Makes what is said of a failure fit the screen.
+        """
         if self._sweeps("data"):
             return
         if not source.path:
@@ -91,8 +96,13 @@ class Inputs(LongWork):
             return
 
         def read() -> dk.Dataset:
-            options = {} if source.preprocess.is_identity else {"preprocess": source.preprocess}
-            data: dk.Dataset = getattr(dk.Dataset, source.reader)(Path(source.path).expanduser(), **options)
+            options: dict[str, Any] = dict(source.settings)
+            if not source.preprocess.is_identity:
+                options["preprocess"] = source.preprocess
+            try:
+                data: dk.Dataset = getattr(dk.Dataset, source.reader)(Path(source.path).expanduser(), **options)
+            except (DatasetError, SettingError) as error:
+                raise type(error)(reworded(error.message), remedy=reworded(error.remedy)) from error
             return data
 
         self._long(

@@ -206,6 +206,8 @@ def data_arguments(source: DataSource, values: Values) -> list[str]:
     arguments = [values.of("data_path", values.path(source.path))]
     if not source.preprocess.is_identity:
         arguments.append(f"preprocess={source.preprocess.code()}")
+    for name, value in source.settings.items():
+        arguments.append(f"{name}={values.of(name, value) if isinstance(value, int | float) else literal(value)}")
     return arguments
 
 
@@ -218,7 +220,7 @@ def _space(choice: SpaceChoice | None) -> list[str]:
     elif choice.changes:
         changes = [f"{name}={literal(values)}" for name, values in choice.changes.items()]
         lines.append(call("dk.Space.preset", [string(choice.preset), *changes], "space = "))
-    if not (choice.left_out or choice.added or choice.targets):
+    if not (choice.left_out or choice.added or choice.targets or choice.lengths is not None):
         return lines
     if not lines:
         lines.append(f"space = dk.Space.preset({string(choice.preset)})")
@@ -234,6 +236,8 @@ def _space(choice: SpaceChoice | None) -> list[str]:
         edits.append(f"recipes={recipes}")
     if choice.targets:
         edits.append(f"targets={several([_target(t) for t in choice.targets], '    ')}")
+    if choice.lengths is not None:
+        edits.append(f"lengths={literal(list(choice.lengths))}")
     return [*lines, call("dataclasses.replace", ["space", *edits], "space = ")]
 
 
@@ -244,6 +248,7 @@ def _spelled_out(space: Space) -> str:
     arguments = [f"recipes={several([_recipe(r) for r in space.recipes], '    ')}"]
     if space.targets:
         arguments.append(f"targets={several([_target(t) for t in space.targets], '    ')}")
+    arguments += [f"lengths={literal(list(space.lengths))}"] if space.lengths else []
     return call("dk.Space", arguments, "space = ")
 
 
@@ -262,6 +267,7 @@ def _target(target: Target) -> str:
     arguments += [f"device={string(target.device)}"] if target.device != "cpu" else []
     arguments += [f"threads={target.threads}"] if target.threads != 1 else []
     arguments += [f"batch_size={target.batch_size}"] if target.batch_size != 1 else []
+    arguments += [f"lengths={target.lengths!r}"] if target.lengths else []
     return f"dk.Target({', '.join(arguments)})"
 
 

@@ -9,13 +9,17 @@ from typing import Any
 from deploykit.core.check import Suspicion
 from deploykit.data.axes import settings_for
 from deploykit.data.preprocess import Preprocess
+from deploykit_widgets.data.settings import SETTINGS
 from deploykit_widgets.data.typed import FIELDS
 from deploykit_widgets.state import State
 
 #: A Python argument with its flag, as messages name it: `scale= and offset= (--scale, --offset)`.
 _FLAGS = re.compile(r" \((?:--[\w-]+[^()]*)\)")
-_ARGUMENT = re.compile(r"\b(" + "|".join(FIELDS) + r")=(?=\s|$|[.,;:])")
-_VALUE = re.compile(r"\b(" + "|".join(FIELDS) + r")=(\([^()]*\)|[^\s,;]+?)(?=[.,;:]?(?:\s|$))")
+_ARGUMENT = re.compile(r"\b([a-z_]+)=(?=\s|$|[.,;:])")
+_VALUE = re.compile(r"\b([a-z_]+)=(\([^()]*\)|[^\s,;]+?)(?=[.,;:]?(?:\s|$))")
+#: What the fields are called on screen.
+_STEPS = {name: name.capitalize() for name in FIELDS}
+_READING = {**_STEPS, **{name: setting.label for name, setting in SETTINGS.items()}}
 #: What the panel says of outputs and not in fields: output='class'.
 _QUOTED = re.compile(r"\b(output|scores)=(['\"])(.*?)\2")
 
@@ -61,13 +65,24 @@ def remedies(state: State) -> list[Remedy]:
 
 def on_screen(words: str) -> str:
     """A message in terms of the panel: fields have their names on screen, and command-line flags are removed."""
+    return _reworded(words, _STEPS)
+
+
+def of_reading(words: str) -> str:
+    """The same of a file that is read, which has more fields than preprocessing."""
+    return _reworded(words, _READING)
+
+
+def _reworded(words: str, labels: dict[str, str]) -> str:
     words = _FLAGS.sub("", words)
     words = _QUOTED.sub(r'\1 "\3"', words)
-    words = _ARGUMENT.sub(lambda found: found[1].capitalize(), words)
-    return _VALUE.sub(lambda found: f"{found[1].capitalize()} {_value(found[2])}", words)
+    words = _ARGUMENT.sub(lambda found: labels.get(found[1], found[0]), words)
+    return _VALUE.sub(lambda found: f"{labels[found[1]]} {_value(found[2])}" if found[1] in labels else found[0], words)
 
 
 def _value(code: str) -> str:
+    if code == '""':
+        return code
     bare = code.strip("()\"'").replace("_", " ")
     return " \u00d7 ".join(part.strip() for part in bare.split(",")) if code.startswith("(") else bare
 

@@ -15,15 +15,15 @@ from deploykit.data.preprocess import Preprocess
 from deploykit.reporting import numbers as rounded
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.answers import Command, Later, Reply
-from deploykit_widgets.data.fit import doubtful, fits, on_screen, remedies
+from deploykit_widgets.data import settings as kinds
+from deploykit_widgets.data.fit import doubtful, fits, of_reading, on_screen, remedies
 from deploykit_widgets.data.notebook_names import found_in, names_of_data
-from deploykit_widgets.data.source import source_of
-from deploykit_widgets.data.typed import as_typed, fraction, numbers, preprocess_of, shape
+from deploykit_widgets.data.typed import FIELDS, as_typed, fraction, numbers, preprocess_of, shape
 from deploykit_widgets.evidence import samples
 from deploykit_widgets.evidence.pictures import png
 from deploykit_widgets.listing import listing
 from deploykit_widgets.sections._contract import Hint, Panel
-from deploykit_widgets.state import State
+from deploykit_widgets.state import DataSource, State
 
 __all__ = ["DataSection", "balance", "facts", "fraction", "resolution", "shape", "steps"]
 
@@ -66,6 +66,7 @@ class DataSection(Panel):
             "name": state.data_name,
             "path": source.path if source else "",
             **as_typed(source.preprocess if source else None),
+            "settings": kinds.as_typed(source.settings) if source else {},
             "resolution": resolution(state, classes=bool(shown and shown["classes"])),
             "meaning": meaning(state),
             "synthesis": synthesis(state),
@@ -76,6 +77,7 @@ class DataSection(Panel):
         return {
             "load_data": self._load,
             "check_setting": _check_setting,
+            "data_fields": _fields,
             "cancel_data": lambda: self._commands.cancel_loading("data"),
             "use_variable": self._use,
             "browse_data": self._browse,
@@ -89,8 +91,12 @@ class DataSection(Panel):
     def _load(self, path: str, **typed: str) -> None:
         source = self._state.data_source
         # Settings without a field in the panel keep the values they have for these data.
-        before = source.preprocess if source is not None and source.path == path.strip() else None
-        self._commands.load_data(source_of(path.strip(), preprocess_of(typed, before)))
+        before = source if source is not None and source.path == path.strip() else None
+        steps = {name: text for name, text in typed.items() if name in FIELDS}
+        step = preprocess_of(steps, before.preprocess if before else None)
+        others = {name: text for name, text in typed.items() if name not in FIELDS}
+        reader, settings = kinds.reading(path.strip(), others, before.settings if before else {})
+        self._commands.load_data(DataSource(path.strip(), reader, step, settings), of_reading)
 
     def _apply(self, place: int) -> None:
         """Apply an interpretation of data or model that the panel suggests."""
@@ -102,7 +108,7 @@ class DataSection(Panel):
         if "preprocess" in setting:
             step = Preprocess.from_json(next(iter(setting["preprocess"].values())))
             if state.data_source is not None:
-                self._commands.load_data(replace(state.data_source, preprocess=step))
+                self._commands.load_data(replace(state.data_source, preprocess=step), of_reading)
             else:
                 self._commands.preprocess(step)
         else:
@@ -167,10 +173,24 @@ def _check_setting(name: str, text: str) -> None:
     Raises:
         SettingError: It does not hold what it is for; the field is called what the screen calls it.
     """
+    if name in kinds.SETTINGS:
+        kinds.read_setting(name, text)
+        return
     try:
         preprocess_of({name: text})
     except SettingError as error:
         raise SettingError(_sentence(on_screen(error.message)), remedy=error.remedy) from None
+
+
+def _fields(path: str, file: str = "") -> Later:
+    """See ``IKind`` in data/kind.tsx."""
+
+    def look() -> dict[str, Any]:
+        of, found = kinds.fields_of(path.strip(), file.strip())
+        fields = [{"name": s.name, "label": s.label, "help": s.help, "example": s.example} for s in found]
+        return {"of": of, "fields": fields}
+
+    return Later("fields", look)
 
 
 def sizes(state: State) -> dict[str, int]:

@@ -38,8 +38,12 @@ _PRESET_HELP = {
 }
 _THREADS = Parameter("threads", "int", 1, "Threads per inference.", minimum=1, maximum=1024, step=1)
 _BATCH = Parameter("batch_size", "int", 1, "Examples per timed inference.", "Batch", minimum=1, maximum=4096, step=1)
+_LENGTHS = Parameter(
+    "lengths", "int", None, "Sizes of free dimensions (tokens of a text, pixels of a side) at which latency is "
+    "measured as well, separated by commas.", minimum=1,
+)  # fmt: skip
 #: Settings of where to run; in commands they belong to the technique "".
-_WHERE = {p.name: p for p in (_THREADS, _BATCH)}
+_WHERE = {p.name: p for p in (_THREADS, _BATCH, _LENGTHS)}
 
 
 class SpaceSection(Panel):
@@ -85,6 +89,7 @@ class SpaceSection(Panel):
             "devicesKnown": bool(state.devices),
             "where": [
                 self._control("", p, fixed=False, first=True) for p in _WHERE.values()
+                if p is not _LENGTHS or self._free()
             ],
             "added": [{"key": r.key, "label": describe(r)} for r in self._recipes],
             "plan": summary.counts(state),
@@ -127,8 +132,9 @@ class SpaceSection(Panel):
         )
         values = self._values[owner, parameter.name]
         return described(
-            parameter, values, first=first, fixed=fixed, problem=self._wrong(owner, parameter), obstacles=obstacles
-        )
+            parameter, values, first=first, fixed=fixed, problem=self._wrong(owner, parameter), obstacles=obstacles,
+            empty="none" if parameter is _LENGTHS else "automatic",
+        )  # fmt: skip
 
     # -- what the browser asks for ----------------------------------------------------------------------------------
 
@@ -142,6 +148,7 @@ class SpaceSection(Panel):
             "set_runtimes": self.set_runtimes,
             "set_threads": lambda values: self.set_values("", "threads", values),
             "set_batch": lambda values: self.set_values("", "batch_size", values),
+            "set_lengths": lambda values: self.set_values("", "lengths", values),
             "find_devices": lambda: commands.find_devices(ask_for_devices),
             "add_recipe": self.add_recipe,
             "remove_recipe": commands.remove_recipe,
@@ -229,6 +236,12 @@ class SpaceSection(Panel):
             with contextlib.suppress(DeploykitError):
                 self._commands.add_recipe(Recipe.from_json(recipe))
 
+    def _free(self) -> bool:
+        """Whether lengths matter: the model has a free dimension besides the batch, or there are some to take out."""
+        model = self._commands.state.model
+        free = model is not None and any(None in (s.shape or (None,))[1:] for s in model.inputs)
+        return free or any(self._values["", "lengths"])
+
     # -- from controls to a space -----------------------------------------------------------------------------------
 
     @property
@@ -259,6 +272,7 @@ class SpaceSection(Panel):
             self._where.reach(self._commands.state.obstacles)
         threads, batches = self._where.sizes(base)
         self._values["", "threads"], self._values["", "batch_size"] = threads, batches
+        self._values["", "lengths"] = _lengths_of(base) or (None,)
         self._read()
 
     def _reach(self) -> None:
@@ -300,14 +314,20 @@ class SpaceSection(Panel):
         """
         base = self._base
         values = {n: self._changed(base, n) for n in self._techniques if self._ticked[n]}
-        threads, batches = (checked(p, "run on", self._values["", n]) for n, p in _WHERE.items())
+        threads, batches, sizes = (checked(p, "run on", self._values["", n]) for n, p in _WHERE.items())
+        lengths = tuple(sorted(int(n) for n in sizes if n))
+        other = lengths != _lengths_of(base)
+        # What targets name themselves comes before what the space does.
+        own = any(t.lengths for t in base.targets)
+        targets = self._targets(base, threads, batches, rebuild=other and own)
         return SpaceChoice(
             self._preset,
             self._given if not self._preset else None,
             dict(self._ticked),
             {name: v for name, v in values.items() if v},
-            self._targets(base, threads, batches),
+            targets,
             self._recipes,
+            lengths if other or (targets and own) else None,
         )
 
     def _changed(self, base: Space, technique: str) -> dict[str, Values]:
@@ -317,11 +337,11 @@ class SpaceSection(Panel):
         found = {p.name: checked(p, self._owner(technique), self._values[technique, p.name]) for p in parameters}
         return {name: values for name, values in found.items() if set(values) != set(shown[name])}
 
-    def _targets(self, base: Space, threads: Values, batches: Values) -> tuple[Target, ...]:
-        """Targets the user wants; empty when the base's own are left as they are."""
+    def _targets(self, base: Space, threads: Values, batches: Values, *, rebuild: bool) -> tuple[Target, ...]:
+        """Targets the user wants; empty when the base's own are left as they are, unless ``rebuild``."""
         if not self._where.chosen:
             raise SettingError("Nothing to run: no runtime is selected.", remedy="select one under Run on.")
-        if self._where.is_of(base, threads, batches):
+        if self._where.is_of(base, threads, batches) and not rebuild:
             return ()
         return tuple(
             Target(runtime, device, int(t or 1), int(b or 1))
@@ -340,7 +360,13 @@ class SpaceSection(Panel):
         sizes = (set(self._values["", "threads"]), set(self._values["", "batch_size"]))
         elsewhere = self._where.by_hand or sizes != tuple(map(set, self._where.sizes(self._base)))
         moved = bool(choice.targets) and elsewhere
-        return ticks + sum(map(len, choice.values.values())) + moved + len(choice.extra)
+        sized = _lengths_of(self._base) != tuple(sorted(n for n in self._values["", "lengths"] if n))
+        return ticks + sum(map(len, choice.values.values())) + moved + len(choice.extra) + sized
+
+
+def _lengths_of(space: Space) -> tuple[int, ...]:
+    """Sizes at which a space measures latency as well, the targets' own included."""
+    return tuple(sorted({*space.lengths, *(n for t in space.targets for n in t.lengths)}))
 
 
 def describe(recipe: Recipe) -> str:

@@ -30,6 +30,7 @@ class SpaceChoice:
         values: Technique → parameter → values to try; only those the user changed.
         targets: Where to run; empty: every installed runtime, one thread.
         extra: Recipes that were added individually, for example from the sensitivity of a layer.
+        lengths: Sizes of free dimensions at which latency is measured as well; None: those of the base.
     """
 
     preset: str = "quick"
@@ -38,6 +39,7 @@ class SpaceChoice:
     values: Mapping[str, Mapping[str, Values]] = field(default_factory=dict)
     targets: tuple[Target, ...] = ()
     extra: tuple[Recipe, ...] = ()
+    lengths: tuple[int, ...] | None = None
 
     @property
     def base(self) -> Space:
@@ -85,7 +87,8 @@ class SpaceChoice:
         kept = tuple(r for r in space.recipes if not {s.technique for s in r.steps} & set(self.left_out))
         if self.left_out or self.added:
             space = replace(space, recipes=(*kept, *self.added))
-        return replace(space, targets=self.targets) if self.targets else space
+        space = replace(space, targets=self.targets) if self.targets else space
+        return space if self.lengths is None else replace(space, lengths=self.lengths)
 
 
 def techniques_of(space: Space) -> tuple[str, ...]:

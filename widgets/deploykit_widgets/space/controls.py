@@ -21,6 +21,7 @@ def described(
     problem: str = "",
     fixed: bool = False,
     obstacles: Mapping[Value, str] | None = None,
+    empty: str = "automatic",
 ) -> dict[str, Any]:
     """A control as ``IControl`` of spacevalues.ts.
 
@@ -31,18 +32,20 @@ def described(
         problem: What is wrong with the values.
         fixed: Whether the values cannot be changed.
         obstacles: Value → why it is impossible.
+        empty: What it means to give no value, where that is allowed.
     """  # fmt: skip
     return {
         "name": parameter.name,
         "label": title(parameter),
         "kind": kind_of(parameter),
-        "help": help_of(parameter),
+        "help": help_of(parameter, empty),
         "unit": "" if parameter.unit == "share" else parameter.unit,
         "share": parameter.unit == "share",
         "minimum": parameter.minimum,
         "maximum": parameter.maximum,
         "step": parameter.step,
         "automatic": parameter.default is None,
+        "empty": empty if parameter.default is None else "",
         "choices": [
             {"value": v, "label": shown(v), "reason": (obstacles or {}).get(v, "")} for v in choices_of(parameter)
         ],
@@ -90,12 +93,13 @@ def title(parameter: Parameter) -> str:
     return name[:1].upper() + name[1:]
 
 
-def help_of(parameter: Parameter) -> str:
-    """Help, range and default in one or two sentences."""
+def help_of(parameter: Parameter, empty: str = "automatic") -> str:
+    """Help, range and default in one or two sentences; ``empty`` is the default where there is no value."""
     bounds = f"{parameter.bounds}, " if parameter.bounds and parameter.unit != "share" else ""
     if parameter.unit == "share" and parameter.minimum is not None and parameter.maximum is not None:
         bounds = f"between {100 * parameter.minimum:g} and {100 * parameter.maximum:g} %, "
-    return f"{parameter.help} Allowed: {bounds}default {_default(parameter)}.".replace("Allowed: default", "Default:")
+    default = empty if parameter.default is None else _default(parameter)
+    return f"{parameter.help} Allowed: {bounds}default {default}.".replace("Allowed: default", "Default:")
 
 
 def _default(parameter: Parameter) -> str:

@@ -55,6 +55,7 @@ const control = (name: string, other: Partial<IControl>): IControl => ({
   maximum: null,
   step: null,
   automatic: false,
+  empty: '',
   choices: [],
   values: [],
   first: true,

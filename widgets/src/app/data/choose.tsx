@@ -1,15 +1,18 @@
 /** Where the data come from: a path with its preprocessing, or a variable of the notebook. */
 
-import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
+import { type FormEvent, type ReactElement, useEffect, useId, useRef, useState } from 'react';
 import { Browse } from '../elements/browse';
-import { Field, type ITyped, Reasons, useTyped, useWritten } from '../elements/field';
+import { Field, Reasons, useWritten } from '../elements/field';
 import { Button, Problem, useAsk, usePanelBusy, usePanelProblem } from '../elements/parts';
-import { Refused } from '../link';
-import { useAlive, useBench } from '../store';
+import { useAlive } from '../store';
+import { Kind, useKind, useShown } from './kind';
 import type { IData } from './section';
+import { useSetting } from './setting';
 
 export const BUSY = 'The data are being read.';
 const EMPTY = 'Choose data: .npz, .csv, a folder of images by class, or a variable of this notebook.';
+
+const NOTHING: IData['settings'] = {};
 
 interface INamed {
   name: string;
@@ -28,6 +31,11 @@ export function Choose({ data }: { data: IData }): ReactElement {
   const reshape = useSetting('reshape', data.reshape, refused);
   const mean = useSetting('mean', data.mean, refused);
   const std = useSetting('std', data.std, refused);
+  const shown = useShown();
+  const reasons = useRef<HTMLDivElement>(null);
+  // Columns and classes of one file are not those of another.
+  const held = path.trim() === data.path ? data.settings : NOTHING;
+  const [file, setFile] = useWritten(held.file ?? '', refused);
   const [browsing, setBrowsing] = useState(false);
   const names = useAsk<INamed[]>();
   const alive = useAlive();
@@ -36,12 +44,14 @@ export function Choose({ data }: { data: IData }): ReactElement {
   useEffect(() => void askNames('data_names'), [askNames]);
   const known = names.answer?.value ?? [];
   const isName = known.some(({ name }) => name === path.trim());
+  const kind = useKind(isName ? '' : path.trim(), file);
   const load = async (wanted: string): Promise<void> => {
     setPath(wanted);
     setBrowsing(false);
     const settings: Record<string, string> = { layout };
-    for (const [name, typed] of Object.entries({ scale, reshape, mean, std })) {
-      const text = await typed.done();
+    const typed = Object.entries({ scale, reshape, mean, std }).map(([name, { done }]) => [name, done] as const);
+    for (const [name, done] of [...typed, ...shown]) {
+      const text = await done();
       if (text === null) {
         return; // the field says why
       }
@@ -100,6 +110,14 @@ export function Choose({ data }: { data: IData }): ReactElement {
             <option value="channels_last">to channels last</option>
           </select>
         </span>
+        <Kind
+          kind={kind}
+          held={held}
+          refused={refused}
+          shown={shown}
+          reasons={reasons}
+          onTaken={(name, text) => name === 'file' && setFile(text)}
+        />
         <Button type="submit" disabled={!alive} reason={busy ? BUSY : ''}>
           Load
         </Button>
@@ -108,6 +126,7 @@ export function Choose({ data }: { data: IData }): ReactElement {
         </Button>
       </form>
       <Reasons of={[scale, reshape, mean, std]} />
+      <div ref={reasons} className="dk-reasons" />
       {known.length > 0 && !data.facts && (
         <div className="dk-names">
           <span className="dk-soft">In this notebook:</span>
@@ -139,19 +158,4 @@ export function Choose({ data }: { data: IData }): ReactElement {
       )}
     </>
   );
-}
-
-/** A setting that counts with the next Load; the kernel reads it as soon as it is typed. */
-function useSetting(name: string, held: string, refused: string): ITyped {
-  const [text, setText] = useWritten(held, refused);
-  const { link } = useBench();
-  return useTyped(text, async typed => {
-    try {
-      await link.ask('check_setting', { name, text: typed });
-    } catch (failure) {
-      return failure instanceof Refused ? failure.message : String(failure);
-    }
-    setText(typed);
-    return '';
-  });
 }

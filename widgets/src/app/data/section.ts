@@ -55,6 +55,8 @@ export interface IData {
   layout: string;
   mean: string;
   std: string;
+  /** Of the kind of data that is loaded, as they are typed. */
+  settings: Record<string, string>;
   resolution: { words: string; enough: boolean };
   synthesis: ISynthesis;
 }

@@ -127,6 +127,7 @@ interface IField {
   label: string;
   typed: ITyped;
   placeholder?: string;
+  title?: string;
   disabled?: boolean;
   className?: string;
 }

@@ -267,7 +267,8 @@ function Numbers({ control, owner, values, change, disabled, describedBy, labell
   const shown = asList(values, control);
   const [text, setText] = useState<string | null>(null);
   const done = (): void => {
-    if (text !== null && text !== shown) {
+    // The last good value is sent as well after a refusal, whose reason would stay.
+    if (text !== null && (text !== shown || control.problem)) {
       change(listed(text, control));
     }
     setText(null);
@@ -283,7 +284,7 @@ function Numbers({ control, owner, values, change, disabled, describedBy, labell
         aria-label={`${control.label}, ${owner}: values to try, separated by commas`}
         aria-describedby={describedBy}
         aria-invalid={control.problem !== '' || undefined}
-        placeholder={control.automatic ? 'automatic' : ''}
+        placeholder={control.empty}
         disabled={disabled}
         value={text ?? shown}
         onChange={event => setText(event.target.value)}

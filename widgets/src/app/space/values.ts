@@ -18,6 +18,8 @@ export interface IControl {
   step: number | null;
   /** Whether it may be left to the tool. */
   automatic: boolean;
+  /** What it means to give no value, where that is allowed. */
+  empty: string;
   choices: { value: Value; label: string; reason: string }[];
   values: Value[];
   /** Whether it is shown at once. */

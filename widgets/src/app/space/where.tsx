@@ -21,6 +21,9 @@ export interface IDevice {
   impossible: string;
 }
 
+/** What changes a size. */
+const COMMANDS: Record<string, string> = { threads: 'set_threads', batch_size: 'set_batch', lengths: 'set_lengths' };
+
 type Place = [runtime: string, device: string];
 
 export function RunOn({
@@ -95,7 +98,7 @@ export function RunOn({
             key={control.name}
             control={control}
             owner="run on"
-            send={values => ask(control.name === 'threads' ? 'set_threads' : 'set_batch', { values })}
+            send={values => ask(COMMANDS[control.name] ?? '', { values })}
           />
         ))}
       </div>
