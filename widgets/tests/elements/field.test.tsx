@@ -11,7 +11,14 @@ const SERVE: IServe = { ready: true, name: 'fashion', server: null, taken: 0, fr
 
 function someData(more: Partial<IData> = {}): IData {
   const given = { name: '', path: 'digits.npz', scale: '1/255', reshape: '', layout: '', mean: '', std: '' };
-  return { ...given, settings: {}, facts: {}, meaning: null, resolution: { words: '', enough: true }, ...more } as IData;
+  return {
+    ...given,
+    settings: {},
+    facts: {},
+    meaning: null,
+    resolution: { words: '', enough: true },
+    ...more
+  } as IData;
 }
 
 const field = (place: Element, label: string): HTMLInputElement => {
