@@ -236,7 +236,14 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(_MODULES[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'deploykit' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from deploykit.core.extras import explained
+
+        if (said := explained(error)) is None:
+            raise
+        raise said from error
     globals()[name] = value
     return value
 

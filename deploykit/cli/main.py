@@ -31,11 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return the exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     chosen = next((a for a in arguments if a in VERBS), "")
-    parser, verbs = _parser(chosen)
     try:
+        parser, verbs = _parser(chosen)
         options = parser.parse_args(arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else _USAGE
+    except ModuleNotFoundError as error:
+        return _explain(error, debug="--debug" in arguments)
     try:
         status = int(verbs[options.verb].run(options) or _DONE)
         sys.stdout.flush()  # here, where a closed pipe is understood
@@ -66,7 +68,12 @@ def _parser(chosen: str) -> tuple[argparse.ArgumentParser, dict[str, ModuleType]
         if chosen not in (name, ""):  # its help is not asked for: a server starts sooner without the other verbs
             verbs.add_parser(name)
             continue
-        module = modules[name] = importlib.import_module(f"deploykit.cli.{name}")
+        try:
+            module = modules[name] = importlib.import_module(f"deploykit.cli.{name}")
+        except ModuleNotFoundError as error:
+            if chosen or explained(error) is None:
+                raise
+            continue  # a server's environment has no such verb
         verb = verbs.add_parser(
             name,
             help=module.HELP,

@@ -77,6 +77,8 @@ EXTRAS = {
     "sklearn": ("onnxmltools", "skl2onnx"),
 }  # fmt: skip
 
+#: How the version ends of what exported folders bring for their servers.
+SERVER = "+server"
 #: Modules that ``import openvino`` and ``import nncf`` pull in: they report to a server over the network.
 _TALKATIVE = ("openvino_telemetry", "openvino.tools.ovc")
 #: What cannot be installed on Windows: what needs it is left out of plans there, and nothing else is.
@@ -140,8 +142,16 @@ def check(extra: str) -> None:
 
 
 def explained(error: ModuleNotFoundError) -> MissingExtraError | None:
-    """A failed import of an optional package as an error that names the pip line; None for any other module."""
+    """A failed import of what is not installed as an error that names the pip line; None for any other module.
+
+    That is an optional package, or, in a server's environment, a part of deploykit that makes what is served.
+    """
     module = (error.name or "").partition(".")[0]
+    if module == "deploykit" and version(module).endswith(SERVER):
+        return MissingExtraError(
+            f"Here is the part of deploykit that serves what it exported; it has no {error.name}.",
+            remedy="run this where all of deploykit is installed: pip install deploykit, in another environment.",
+        )
     if not any(module in modules for modules in EXTRAS.values()):
         return None
     return _missing(module)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -124,6 +125,11 @@ def _all_entry_points(path: tuple[str, ...]) -> Any:
     ``path`` is where they are looked for, so that a longer path is read again.
     """
     return entry_points()
+
+
+def present(kinds: Iterable[str]) -> list[str]:
+    """The packages of adapters that are there: what only serves has none that make candidates."""
+    return [kind for kind in kinds if find_spec(f"deploykit.{kind}")]
 
 
 def registry(package: str, what: str) -> Registry[Any]:

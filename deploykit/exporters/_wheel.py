@@ -1,7 +1,8 @@
 """A wheel of deploykit as it runs here, for an artifact's folder: what serves it needs no index that has deploykit.
 
-It holds what serving takes: no notebooks, and nothing of JupyterLab. So that pip neither takes it for a release nor
-takes a release for it, its version has a local part, which indexes refuse. The same code gives the same bytes.
+It holds what serving takes: no notebooks, nothing of JupyterLab, and nothing that makes candidates. So that pip neither
+takes it for a release nor takes a release for it, its version has a local part, which indexes refuse. The same code
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from typing import Any
 
 from deploykit._version import __version__
 from deploykit.core.errors import ExportError
-from deploykit.core.extras import EXTRAS, distribution, version
+from deploykit.core.extras import EXTRAS, SERVER, distribution, version
 from deploykit.runtimes._contract import Runtime
 
-VERSION = f"{__version__}+server"
-#: Folders of the package that serving does not take, and the extras that need what is left out.
-_LEFT_OUT = frozenset({"_notebooks", "__pycache__"})
+VERSION = f"{__version__}{SERVER}"
+#: Packages of deploykit that serving does not take: a container should be small. Who asks for one of them there learns
+#: of it from `deploykit.core.extras.explained`.
+LEFT_OUT = frozenset({
+    "_notebooks", "deploying", "planning", "surgery", "sweeping", "testing", "trackers", "training", "transforms",
+    "updating",
+})  # fmt: skip
+#: The extras that need what is left out.
 _EXTRAS_LEFT_OUT = frozenset({"jupyter", "all"})
 _WHEEL = f"Wheel-Version: 1.0\nGenerator: deploykit {__version__}\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -95,7 +101,8 @@ def server_requirements() -> list[str]:
 
 def _members(root: Path) -> list[str]:
     paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return sorted(p.as_posix() for p in paths if not any(part in _LEFT_OUT or part[0] == "." for part in p.parts))
+    taken = (path for path in paths if path.parts[0] not in LEFT_OUT and "__pycache__" not in path.parts)
+    return sorted(path.as_posix() for path in taken if not any(part.startswith(".") for part in path.parts))
 
 
 def _information(beside: Path) -> dict[str, str]:

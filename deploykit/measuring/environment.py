@@ -13,7 +13,7 @@ from typing import Any
 
 from deploykit._version import __version__
 from deploykit.core import extras
-from deploykit.core.registry import registry
+from deploykit.core.registry import present, registry
 from deploykit.core.tools import all_versions
 
 #: Packages of adapters that build, run or measure candidates.
@@ -62,14 +62,14 @@ def here() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that adapters need to build and run candidates; imports none of them."""
-    own = [folder for kind in _ADAPTERS for folder in importlib.import_module(f"deploykit.{kind}").__path__]
+    own = [folder for kind in present(_ADAPTERS) for folder in importlib.import_module(f"deploykit.{kind}").__path__]
     return dict(_versions(*extras.stamps([*own, *sys.path])))
 
 
 @lru_cache(maxsize=4)  # every row of a sweep records them, and asking takes longer than recording
 def _versions(_folders: tuple[str, ...], _changes: tuple[int, ...]) -> dict[str, str]:
     found = {"numpy": np_version} if (np_version := extras.version("numpy")) else {}
-    for kind in _ADAPTERS:
+    for kind in present(_ADAPTERS):
         known = registry(f"deploykit.{kind}", "adapter")
         for name in known.names():
             with contextlib.suppress(Exception):  # an adapter that cannot be imported is shown by doctor

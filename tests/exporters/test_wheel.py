@@ -4,6 +4,8 @@ import base64
 import csv
 import hashlib
 import io
+import json
+import os
 import re
 import subprocess
 import sys
@@ -12,10 +14,12 @@ import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
+import grimp
 import pytest
 
 import deploykit as dk
-from deploykit.exporters._wheel import _of_installation, _packed, requirements, write_wheel
+from deploykit.exporters._export import export
+from deploykit.exporters._wheel import LEFT_OUT, _of_installation, _packed, requirements, write_wheel
 from deploykit.runtimes._contract import RUNTIMES, Runtime
 
 ROOT = Path(dk.__file__).parent
@@ -28,10 +32,12 @@ def wheel(tmp_path_factory):
     return folder / write_wheel(folder)
 
 
-def test_it_holds_the_package_as_it_is_here_without_notebooks(wheel):
+def test_it_holds_the_package_as_it_is_here_but_for_what_serving_does_not_take(wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {n: archive.read(n) for n in archive.namelist() if n.startswith("deploykit/")}
-    wanted = [p for p in ROOT.rglob("*.py") if "_notebooks" not in p.parts]
+    packages = {p.parent.name for p in ROOT.glob("*/__init__.py")}
+    assert packages - {n.split("/")[1] for n in held} == LEFT_OUT - {"_notebooks"}
+    wanted = [p for p in ROOT.rglob("*.py") if p.relative_to(ROOT).parts[0] not in LEFT_OUT]
     assert {f"deploykit/{p.relative_to(ROOT).as_posix()}" for p in wanted} == {n for n in held if n.endswith(".py")}
     assert held["deploykit/exporters/_wheel.py"] == (ROOT / "exporters" / "_wheel.py").read_bytes()
     assert {"deploykit/py.typed", "deploykit/core/presets/quick.json"} <= held.keys()
@@ -65,6 +71,70 @@ def test_pip_installs_it_with_its_command(wheel, tmp_path):
         check=True,
     )  # fmt: skip
     assert done.stdout.split() == [str(target / "deploykit" / "__init__.py"), f"{dk.__version__}+server"]
+
+
+@pytest.fixture(scope="module")
+def server(wheel, tmp_path_factory):
+    """The wheel as pip installs it, beside the packages that are here."""
+    target = tmp_path_factory.mktemp("server") / "installed"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target)]
+    subprocess.run([*install, str(wheel)], check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def artifact(cnn, tmp_path_factory):
+    return export(cnn, tmp_path_factory.mktemp("artifact") / "out")
+
+
+def run_there(server, *command):
+    return subprocess.run(
+        [sys.executable, *command], env={**os.environ, "PYTHONPATH": str(server)}, cwd=server.parent,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_what_serves_imports_nothing_of_what_is_left_out():
+    """Not even later: each import of the package, wherever it stands."""
+    graph = grimp.build_graph("deploykit", exclude_type_checking_imports=True)
+    out = {m for name in LEFT_OUT for m in graph.modules if f"{m}.".startswith(f"deploykit.{name}.")}
+    serves = ("serving", "artifacts", "runtimes", "monitoring", "core", "data", "exporters", "loading", "sandbox")
+    found = [
+        (module, other)
+        for module in graph.modules
+        if module.split(".")[1:2] and module.split(".")[1] in serves
+        for other in graph.find_modules_directly_imported_by(module)
+        if other in out
+    ]
+    assert found == []
+
+
+def test_verbs_that_serve_run_there(server, artifact):
+    listed = run_there(server, "-m", "deploykit", "--help").stdout
+    verified = run_there(server, "-m", "deploykit", "verify", str(artifact.path))
+    assert "golden outputs reproduced" in verified.stdout, verified.stderr
+    doctor = run_there(server, "-m", "deploykit", "doctor", "--json")
+    assert "it makes no candidates" in " ".join(json.loads(doctor.stdout)["notes"]), doctor.stderr
+    for verb in ("serve", "verify", "tune", "capacity", "monitor", "versions", "token", "key", "sign"):
+        assert f"\n    {verb} " in listed
+        assert run_there(server, "-m", "deploykit", verb, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "deploykit", "sweep", "model.onnx"),
+        ("-m", "deploykit", "plan", "model.onnx"),
+        ("-m", "deploykit", "deploy", "folder", "docker"),
+        ("-c", "import deploykit as dk\ntry:\n    dk.sweep\nexcept dk.DeploykitError as error:\n    exit(str(error))"),
+    ],
+)
+def test_what_is_not_there_says_so(server, command):
+    done = run_there(server, *command)
+    assert done.returncode == 1
+    assert "Here is the part of deploykit that serves what it exported; it has no deploykit." in done.stderr
+    assert "Remedy: run this where all of deploykit is installed" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def read_metadata(wheel):

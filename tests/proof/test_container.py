@@ -29,7 +29,13 @@ SCIENTIFIC = {"pandas", "scipy", "sympy", "altair", "h5py", "onnx", "tensorflow"
 
 
 def megabytes(folder):
+    """On the disk, where a file takes whole blocks."""
     return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*")) / 1e6
+
+
+def content(folder):
+    """In files alone, as an image's layer has them, megabytes."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def command(environment, name):
@@ -42,7 +48,7 @@ def test_an_exported_folder_is_installed_and_served(kind, runtime, tmp_path, ver
     artifact = export(exportable(kind, tmp_path), tmp_path / "out")
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    before = megabytes(environment)
+    before, files = megabytes(environment), content(environment)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     pip = [command(environment, "pip"), "install", "--quiet", "--disable-pip-version-check", "-r"]
     done = subprocess.run(
@@ -57,6 +63,7 @@ def test_an_exported_folder_is_installed_and_served(kind, runtime, tmp_path, ver
     assert held["deploykit"].endswith("+server")
     assert not SCIENTIFIC & held.keys()
     assert size < 250
+    assert content(environment) - files < 240
     deploykit = command(environment, "deploykit")
     found = json.loads(subprocess.check_output([deploykit, "verify", artifact.path, "--json"], cwd=tmp_path, env=clean))
     assert found["ok"]
@@ -136,11 +143,12 @@ def test_a_container_is_locked_installed_and_sealed(kind, runtime, open_folder, 
     lock = artifact.path / "requirements.lock"
     hashes = lock.read_text("utf-8").count("--hash=sha256:")
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    before = megabytes(environment)
+    before, files = megabytes(environment), content(environment)
     pip = [command(environment, "pip"), "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
     subprocess.run([*pip, "--require-hashes", "-r", lock], cwd=open_folder, env=clean, check=True)
     size = megabytes(environment) - before
     assert size < 250
+    assert content(environment) - files < 240
     held = json.loads(subprocess.check_output([command(environment, "pip"), "list", "--format", "json"], env=clean))
     assert hashes == len([package for package in held if package["name"] not in ("pip", "setuptools", "wheel")])
     assert not SCIENTIFIC & {package["name"].lower() for package in held}

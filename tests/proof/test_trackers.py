@@ -1,6 +1,7 @@
 """MLflow's own library and TensorBoard's own server, against what trackers write."""
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -17,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "peers"))
 
 import servers
 
-_FINISHED = Path(__file__).parents[2] / "notebooks" / "finished"
+ROOT = Path(__file__).parents[2]
+_FINISHED = ROOT / "notebooks" / "finished"
 #: Logs a store twice, and once more after a setting has changed; then says what MLflow holds.
 _LOG = """\
 import json, sys
@@ -56,7 +58,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def programs(engine, tmp_path_factory):
-    """An environment with what the extras of both trackers install, and nothing else."""
+    """An environment with what the extras of both trackers install, and nothing else; deploykit itself is that here."""
     folder = tmp_path_factory.mktemp("wheel")
     version = write_wheel(folder).split("-")[1]
     (folder / "requirements.txt").write_text(f"--find-links .\ndeploykit[mlflow,tensorboard]=={version}\n", "utf-8")
@@ -75,7 +77,7 @@ def test_mlflow_holds_the_sweep_once(programs, versions, tmp_path):
     report = dk.sweep(dk.load(models.build("cnn_onnx", tmp_path)), data, space, store=tmp_path / "runs", launches=0)
     done = subprocess.run(
         [programs / "python", "-c", _LOG, tmp_path / "runs", f"sqlite:///{tmp_path}/mlflow.db"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploykit.artifacts.artifact import Artifact, is_artifact
 from deploykit.choosing.goals import decide
@@ -24,7 +25,6 @@ from deploykit.exporters._export import export
 from deploykit.measuring import environment
 from deploykit.reporting.events import OnProgress
 from deploykit.reporting.progress import automatic
-from deploykit.reporting.report import Report
 from deploykit.serving.tuning.bodies import requests_of
 from deploykit.serving.tuning.grid import TuningGrid
 from deploykit.serving.tuning.measuring import Bench
@@ -33,6 +33,9 @@ from deploykit.serving.tuning.search import SHARE
 from deploykit.serving.tuning.tuning import Tuning
 from deploykit.serving.tuning.work import Work
 from deploykit.serving.wires._json import SMALL_BYTES
+
+if TYPE_CHECKING:
+    from deploykit.reporting.report import Report
 
 #: Largest batch of a server that is not tuned.
 _USUAL_BATCH = 8
@@ -150,7 +153,7 @@ def tune(
     )
     if not (finished and tuning.met):
         return tuning
-    if isinstance(source, Report) and out is not None:
+    if not isinstance(source, Artifact) and out is not None:
         made = export(source.choice_for(tuning.candidate, max_drop=max_drop), out, overwrite=overwrite)
         tuning = replace(tuning, artifact=str(made.path))
     if save and tuning.artifact:
@@ -202,9 +205,13 @@ def _opened(source: Artifact | Report | str | Path) -> Artifact | Report:
         ExportError: The path does not hold an artifact.
         StoreError: The store does not hold a report.
     """
-    if isinstance(source, Artifact | Report):
+    if not isinstance(source, str | Path):
         return source
-    return Artifact.open(source) if is_artifact(Path(source)) else Report.open(source)
+    if is_artifact(Path(source)):
+        return Artifact.open(source)
+    from deploykit.reporting.report import Report  # not there where artifacts are served, which can be tuned there
+
+    return Report.open(source)
 
 
 def _usual(artifact: Artifact, grid: TuningGrid) -> ServingSettings:
