@@ -7,10 +7,14 @@ from typing import Any, Literal
 
 from deploykit.core.candidate import Candidate, Recipe
 from deploykit.core.contract import MAX_OUTPUT_ERROR, MIN_AGREEMENT
-from deploykit.core.serial import Plain
+from deploykit.core.serial import RARE, Plain
 
 #: Key of `Result.notes` under which older versions stored the machines that were lost.
 _LOST = "lost_workers"
+
+
+#: What examples come in that are parts of something; readers of other data give none.
+GROUPS = "videos"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Score(Plain):
         examples: How many examples it rests on.
         higher_is_better: Direction of ``value``.
         p_value: Exact McNemar test (hits) or paired t-test (of pseudo-values if not a mean) against the original.
+        groups: How many groups the examples come in, such as videos whose frames they are: interval and test count
+            groups. 0 where examples stand for themselves.
     """
 
     metric: str
@@ -49,6 +55,12 @@ class Score(Plain):
     examples: int
     higher_is_better: bool = True
     p_value: float = 1.0
+    groups: int = field(default=0, metadata={RARE: True})
+
+    @property
+    def counted(self) -> tuple[int, str]:
+        """What interval and test count: how many, and what they are called."""
+        return (self.groups, GROUPS) if self.groups else (self.examples, "examples")
 
 
 @dataclass(frozen=True)

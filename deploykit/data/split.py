@@ -37,6 +37,13 @@ class Split:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values()), ()))
 
+    @property
+    def independent(self) -> int:
+        """How many of its examples are independent of each other: one for each group, if there are groups."""
+        import numpy as np
+
+        return len(self) if self.groups is None else len(np.unique(self.groups))
+
     @cached_property
     def digests(self) -> dict[str, str]:
         """Input name → SHA-256 of its examples."""

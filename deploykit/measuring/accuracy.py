@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError
 from deploykit.core.result import Interval, Score
+from deploykit.measuring.grouped import numbered, of_sums, paired_binary_groups
 from deploykit.measuring.pooling import paired_change
-from deploykit.measuring.statistics import paired_binary, t_interval_of, t_test_of
+from deploykit.measuring.statistics import paired_binary, t_interval, t_interval_of, t_test, t_test_of
 from deploykit.metrics._contract import METRICS, Metric, Parts, Pooled
 
 if TYPE_CHECKING:
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def compare(metric: Metric, after: NDArray[Any], before: NDArray[Any], truth: NDArray[Any]) -> Score:
+def compare(
+    metric: Metric,
+    after: NDArray[Any],
+    before: NDArray[Any],
+    truth: NDArray[Any],
+    groups: NDArray[Any] | None = None,
+) -> Score:
     """A candidate's score against the baseline's on the same examples.
 
     Args:
@@ -23,16 +30,17 @@ def compare(metric: Metric, after: NDArray[Any], before: NDArray[Any], truth: ND
         after: The candidate's outputs in the form that metrics take.
         before: The baseline's.
         truth: Labels, or the original's outputs.
+        groups: What each example is a part of, as in `Split`; None where examples stand for themselves.
 
     Raises:
         CandidateError: The metric is not finite.
     """
     if not isinstance(metric, Pooled):
-        return score(metric, metric.values(after, truth), metric.values(before, truth))
-    return compare_parts(metric, metric.parts(after, truth), metric.parts(before, truth))
+        return score(metric, metric.values(after, truth), metric.values(before, truth), groups)
+    return compare_parts(metric, metric.parts(after, truth), metric.parts(before, truth), groups)
 
 
-def compare_parts(metric: Pooled, after: Parts, before: Parts) -> Score:
+def compare_parts(metric: Pooled, after: Parts, before: Parts, groups: NDArray[Any] | None = None) -> Score:
     """As `compare`, of what examples contribute to a pooled metric.
 
     Raises:
@@ -41,27 +49,33 @@ def compare_parts(metric: Pooled, after: Parts, before: Parts) -> Score:
     import math
 
     count = len(next(iter(after.values())))
-    value, change, p_value = paired_change(metric, after, before)
+    value, change, p_value = paired_change(metric, after, before, groups=groups)
     if not math.isfinite(value):
         raise CandidateError(
             f"{metric.label[:1].upper()}{metric.label[1:]} is {value} over the {count} examples.",
             remedy="use a milder setting, or keep the affected layers in float32: the outputs hold NaN or infinity.",
         )
-    return Score(metric.name, value, change, _drop(metric, change), count, metric.higher_is_better, min(p_value, 1.0))
+    return Score(
+        metric.name, value, change, _drop(metric, change), count, metric.higher_is_better, min(p_value, 1.0),
+        _count_of(numbered(groups)),
+    )  # fmt: skip
 
 
-def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Score:
+def score(
+    metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.float64], groups: NDArray[Any] | None = None
+) -> Score:
     """As `compare`, of values that are known already.
 
     Args:
         metric: The metric.
         values: The candidate's value for each example.
         baseline: The baseline's value for each example.
+        groups: As in `compare`.
 
     Raises:
         CandidateError: Values are not finite.
     """
-    paired = Paired(metric)
+    paired = Paired(metric, numbered(groups))
     paired.add(values, baseline)
     return paired.score()
 
@@ -71,12 +85,19 @@ class Paired:
 
     Means and products of deviations are merged as in Chan, Golub and LeVeque, *Updating Formulae and a Pairwise
     Algorithm for Computing Sample Variances* (1979).
+
+    Args:
+        metric: The metric.
+        own: Number of each example's group, in the order of the examples; None where examples stand for themselves.
     """
 
-    def __init__(self, metric: Metric) -> None:
+    def __init__(self, metric: Metric, own: NDArray[np.int64] | None = None) -> None:
         import numpy as np
 
         self._metric = metric
+        self._own = own
+        #: Of each group: the sum of differences, that of the baseline's values, and the number of examples.
+        self._sums = np.zeros((3, _count_of(own)))
         self._count = self._bad = self._better = self._worse = 0
         self._value = 0.0
         #: Means of difference and baseline, and the sums of products of their deviations from these.
@@ -92,6 +113,10 @@ class Paired:
         if self._bad or not len(values):
             return
         difference = values - baseline
+        if self._own is not None:
+            own = self._own[self._count - len(values) : self._count]
+            for row, part in zip(self._sums, (difference, baseline, np.ones(len(values))), strict=True):
+                np.add.at(row, own, part)
         self._better += int((difference > 0).sum())
         self._worse += int((difference < 0).sum())
         share = len(values) / self._count
@@ -118,7 +143,13 @@ class Paired:
                 "infinity.",
             )
         free = max(1, count - 1)
-        if metric.binary:
+        differences, levels, sizes = self._sums
+        if self._own is not None and metric.binary:
+            change, p_value = paired_binary_groups(differences, sizes, self._better, self._worse)
+        elif self._own is not None:
+            grouped = of_sums(differences, sizes)
+            change, p_value = t_interval(grouped), t_test(grouped.tolist())
+        elif metric.binary:
             change, p_value = paired_binary(self._better, self._worse, count)
         else:
             mean, deviation = float(self._means[0]), math.sqrt(float(self._products[0, 0]) / free)
@@ -131,10 +162,19 @@ class Paired:
             (own, mixed), (_, theirs) = self._products.tolist()
             square = max(0.0, own + 2 * (1 - ratio) * mixed + (1 - ratio) ** 2 * theirs)
             spread = t_interval_of(0.0, math.sqrt(square / free) / abs(level), count)
+            if self._own is not None:
+                left = t_interval(of_sums(differences + (1 - ratio) * levels, sizes) / abs(level))
+                spread = Interval(0.0, left.low - left.value, left.high - left.value)
             change = Interval(ratio - 1, ratio - 1 + spread.low, ratio - 1 + spread.high)
         return Score(
-            metric.name, self._value, change, _drop(metric, change), count, metric.higher_is_better, min(p_value, 1.0)
-        )
+            metric.name, self._value, change, _drop(metric, change), count, metric.higher_is_better, min(p_value, 1.0),
+            len(sizes),
+        )  # fmt: skip
+
+
+def _count_of(own: NDArray[np.int64] | None) -> int:
+    """How many groups there are, 0 where examples stand for themselves."""
+    return 0 if own is None else int(own.max()) + 1
 
 
 def _drop(metric: Metric, change: Interval) -> Interval:

@@ -95,7 +95,7 @@ class Aim:
         import numpy as np
 
         labels, split = data.labels("evaluation"), data.splits["evaluation"]
-        index = np.sort(np.random.default_rng(seed).permutation(len(split))[:count])
+        index = places(len(split), count, seed)
         needed = [one.name for one in contract.inputs if one.is_asked]
         found = data.batch("evaluation", index)
         array = found[needed[0]] if len(needed) == 1 and needed[0] in found else np.zeros(0, "O")
@@ -109,6 +109,13 @@ class Aim:
             )
         low, high = float(array.min()), float(array.max())
         return cls(needed[0], array, labels[index].astype(np.int64), low, high, strength * (high - low))
+
+
+def places(examples: int, count: int, seed: int) -> NDArray[np.int64]:
+    """Which of so many examples are attacked, in their order."""
+    import numpy as np
+
+    return np.sort(np.random.default_rng(seed).permutation(examples)[:count])
 
 
 def attack(arguments: dict[str, Any], report: Report) -> dict[str, Any]:

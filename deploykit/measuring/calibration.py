@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.result import Interval
+from deploykit.measuring.grouped import numbered
 from deploykit.measuring.statistics import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Gaps:
         return float(found[0]) if once else found
 
 
-def change(before: Gaps, after: Gaps, seed: int = 0) -> Interval:
+def change(before: Gaps, after: Gaps, seed: int = 0, groups: NDArray[Any] | None = None) -> Interval:
     """Change of the corrected error, with a 95 % interval from a paired bootstrap: both models on the same resamples.
 
     The interval is normal, with the bootstrap's standard deviation: percentiles of the plain error cover a true change
@@ -102,19 +103,23 @@ def change(before: Gaps, after: Gaps, seed: int = 0) -> Interval:
         before: Answers of the original.
         after: Answers of the candidate to the same examples.
         seed: Of the resamples.
+        groups: What each example is a part of: whole groups are drawn. None where examples stand for themselves.
     """
     import numpy as np
-    from scipy.special import ndtri
+    from scipy.special import ndtri, stdtrit
 
-    count = len(before.bins)
+    count, own = len(before.bins), numbered(groups)
+    units = count if own is None else int(own.max()) + 1
     random = np.random.default_rng(seed)
     resamples = max(_LEAST_RESAMPLES, min(_RESAMPLES, _MOST_DRAWN // count))
     at_once = max(1, 2_000_000 // count)
     found = []
     for start in range(0, resamples, at_once):
-        drawn = random.integers(0, count, (min(at_once, resamples - start), count))
-        weights = np.stack([np.bincount(row, minlength=count) for row in drawn])
+        drawn = random.integers(0, units, (min(at_once, resamples - start), units))
+        weights = np.stack([np.bincount(row, minlength=units) for row in drawn])
+        weights = weights if own is None else weights[:, own]
         found.append(after.corrected(weights) - before.corrected(weights))
     value = after.corrected() - before.corrected()
-    half = float(ndtri((1 + CONFIDENCE) / 2) * np.concatenate(found).std(ddof=1))
+    wide = ndtri((1 + CONFIDENCE) / 2) if own is None else stdtrit(max(1, units - 1), (1 + CONFIDENCE) / 2)
+    half = float(wide * np.concatenate(found).std(ddof=1))
     return Interval(value, value - half, value + half)

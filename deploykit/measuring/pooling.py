@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.result import Interval
+from deploykit.measuring.grouped import as_groups, numbered
 from deploykit.measuring.statistics import CONFIDENCE, t_test
 from deploykit.metrics._contract import Parts, Pooled
 
@@ -22,13 +23,14 @@ _UNDEFINED = 0.1
 
 
 def paired_change(
-    metric: Pooled, after: Parts, before: Parts, *, draws: int = DRAWS, seed: int = 0
-) -> tuple[float, Interval, float]:
+    metric: Pooled, after: Parts, before: Parts, *, draws: int = DRAWS, seed: int = 0,
+    groups: NDArray[Any] | None = None,
+) -> tuple[float, Interval, float]:  # fmt: skip
     """A pooled metric, its change against a baseline on the same examples, and how likely chance makes such a one.
 
-    Examples are drawn with replacement, the same ones for both models. The interval is the bias-corrected and
-    accelerated one (Efron, J. Am. Stat. Assoc. 82, 1987); the p-value is that of Student's t-test of the jackknife's
-    pseudo-values.
+    Examples are drawn with replacement, the same ones for both models; where they come in groups, whole groups are. The
+    interval is the bias-corrected and accelerated one (Efron, J. Am. Stat. Assoc. 82, 1987); the p-value is that of
+    Student's t-test of the jackknife's pseudo-values.
 
     Args:
         metric: The metric.
@@ -36,6 +38,7 @@ def paired_change(
         before: The same for the baseline.
         draws: How often the examples are drawn.
         seed: Of the draws: equal data give equal intervals.
+        groups: What each example is a part of, None where examples stand for themselves.
 
     Returns:
         The candidate's value; its change, relative to the baseline's where the metric is; and the p-value.
@@ -48,14 +51,18 @@ def paired_change(
     change = float(_change(metric, np.array(value), np.array(level)))
     own, its = metric.pseudo_values(after), metric.pseudo_values(before)
     adds = (own - (value / level) * its) / level if metric.relative and level else own - its
-    p_value = t_test((own - its).tolist())
+    moved, drawn_of = own - its, numbered(groups)
+    if drawn_of is not None:
+        adds, moved = as_groups(adds, drawn_of), as_groups(moved, drawn_of)
+    p_value, units = t_test(moved.tolist()), len(adds)
     if not np.ptp(adds):
-        return value, Interval(change, change, change) if count > 1 else _unknown(change), p_value
+        return value, Interval(change, change, change) if units > 1 else _unknown(change), p_value
     rng = np.random.default_rng(seed)
     found = []
     step = max(1, _HELD // count)
     for first in range(0, draws, step):
-        weights = rng.multinomial(count, np.full(count, 1 / count), min(step, draws - first)).astype(np.float64)
+        weights = rng.multinomial(units, np.full(units, 1 / units), min(step, draws - first)).astype(np.float64)
+        weights = weights if drawn_of is None else weights[:, drawn_of]
         found.append(_change(metric, metric.pool(after, weights), metric.pool(before, weights)))
     drawn = np.concatenate(found)
     usable = drawn[np.isfinite(drawn)]
@@ -83,7 +90,7 @@ def _accelerated(change: float, drawn: NDArray[np.float64], adds: NDArray[np.flo
     Args:
         change: What was seen.
         drawn: Changes of the draws.
-        adds: What each example adds to the change, of mean 0.
+        adds: What each example, or group, adds to the change, of mean 0.
     """
     import numpy as np
     from scipy.special import ndtr, ndtri

@@ -69,14 +69,25 @@ def paired_binary(better: int, worse: int, count: int) -> tuple[Interval, float]
     """
     from scipy.special import bdtr, ndtri
 
-    up, down = (better + 1) / (count + 2), (worse + 1) / (count + 2)
-    z = float(ndtri((1 + CONFIDENCE) / 2))
-    half = z * math.sqrt(max(up + down - (up - down) ** 2, 0.0) / (count + 2))
     value = (better - worse) / count
-    low, high = max(-1.0, up - down - half), min(1.0, up - down + half)
+    low, high = paired_shares(better, worse, count, float(ndtri((1 + CONFIDENCE) / 2)))
     discordant = better + worse
     p_value = 1.0 if discordant == 0 else min(1.0, 2 * float(bdtr(min(better, worse), discordant, 0.5)))
     return Interval(value, min(low, value), max(high, value)), p_value
+
+
+def paired_shares(better: float, worse: float, count: float, quantile: float) -> tuple[float, float]:
+    """The ends of the interval of `paired_binary`.
+
+    Args:
+        better: Pairs in which only the second is a hit.
+        worse: Pairs in which only the first is a hit.
+        count: All pairs.
+        quantile: How many standard errors it is wide, to each side.
+    """
+    up, down = (better + 1) / (count + 2), (worse + 1) / (count + 2)
+    half = quantile * math.sqrt(max(up + down - (up - down) ** 2, 0.0) / (count + 2))
+    return max(-1.0, up - down - half), min(1.0, up - down + half)
 
 
 def share(hits: int, count: int) -> Interval:

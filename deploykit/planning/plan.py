@@ -13,6 +13,7 @@ from deploykit.core.check import Examined
 from deploykit.core.contract import Contract
 from deploykit.core.parameter import Value
 from deploykit.core.resolution import TYPICAL_FLIPS
+from deploykit.core.result import GROUPS
 from deploykit.core.serial import Plain
 from deploykit.core.settings.budget import DEFAULT_CANDIDATES
 from deploykit.core.space import Refine
@@ -45,6 +46,8 @@ class Plan(Plain):
         resolves: Half-width, as a share, to which the evaluation split can resolve an accuracy change; 0 when the
             labels are not classes.
         evaluation_examples: Size of the evaluation split.
+        evaluation_groups: How many groups they come in, such as videos whose frames they are, which ``resolves``
+            counts; 0 where examples stand for themselves.
         remarks: What is known of candidates that are kept, and plainly said before the work.
         flips: Share of examples whose answer a candidate changes, which ``resolves`` rests on.
         flips_measured: Whether ``flips`` was measured on earlier candidates in the store, or is a typical value.
@@ -78,6 +81,7 @@ class Plan(Plain):
     examined: Examined | None = None
     reading: Reading | None = None
     examples: dict[str, int] = field(default_factory=dict)
+    evaluation_groups: int = 0
 
     @property
     def contract(self) -> Contract | None:
@@ -101,7 +105,7 @@ class Plan(Plain):
 
     @property
     def examples_needed(self) -> int:
-        """Evaluation examples that would confirm ``max_drop``; 0 when that cannot be determined."""
+        """Evaluation examples, or groups, that would confirm ``max_drop``; 0 when that cannot be determined."""
         return math.ceil(1.96**2 * self.flips / self.max_drop**2) if self.max_drop and self.resolves else 0
 
     @property
@@ -188,16 +192,17 @@ def _resolution(plan: Plan) -> str:
     if not plan.resolves:
         return ""
     how = "as in earlier sweeps" if plan.flips_measured else "as is typical"
-    said = f"{plan.evaluation_examples:,} evaluation examples resolve ±{100 * plan.resolves:.2f} pp"
+    of = f" of {plan.evaluation_groups:,} {GROUPS}" if plan.evaluation_groups else ""
+    said = f"{plan.evaluation_examples:,} evaluation examples{of} resolve ±{100 * plan.resolves:.2f} pp"
     basis = f" (when {100 * plan.flips:.1f} % of the answers change, {how})"
     if plan.max_drop is None:
         return said + basis
     if not plan.max_drop:
         return f"{said}: no number of examples can confirm that nothing at all is lost{basis}"
-    drop = f"a drop of {limit(plan.max_drop)}"
+    drop, needed = f"a drop of {limit(plan.max_drop)}", f" {GROUPS}" if plan.evaluation_groups else ""
     if plan.resolves <= plan.max_drop:
         return f"{said}: enough to confirm that {drop} is not exceeded{basis}"
-    return f"{said}: {drop} cannot be confirmed; about {_rounded(plan.examples_needed):,} would{basis}"
+    return f"{said}: {drop} cannot be confirmed; about {_rounded(plan.examples_needed):,}{needed} would{basis}"
 
 
 def _meaning(plan: Plan) -> list[tuple[str, str]]:

@@ -64,7 +64,7 @@ def make(routes: Routes, space: Space) -> Plan:
         remarks += [Remark(planned.key, label, p.severity, p.reason) for p in problems]
         steps.update({s.key: s for s in route.steps})
     candidates = tuple(found.values())
-    count = len(data.splits["evaluation"])
+    count, alone = len(data.splits["evaluation"]), data.splits["evaluation"].independent
     return Plan(
         candidates,
         _baseline(model, candidates, left_out),
@@ -72,12 +72,13 @@ def make(routes: Routes, space: Space) -> Plan:
         tuple(left_out.values()),
         duplicates,
         space.refine,
-        half_width(TYPICAL_FLIPS, count) if data.checked.scored.is_classes else 0.0,
+        half_width(TYPICAL_FLIPS, alone) if data.checked.scored.is_classes else 0.0,
         count,
         tuple(remarks),
         examined=Examined(data.checked),
         reading=data.reading,
         examples={name: len(split) for name, split in data.splits.items()},
+        evaluation_groups=0 if alone == count else alone,
     )
 
 

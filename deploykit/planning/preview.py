@@ -96,8 +96,9 @@ def plan(
     )
     if flips is None or not found.resolves:
         return found
-    flips = max(flips, 1 / found.evaluation_examples)
-    resolves = half_width(flips, found.evaluation_examples)
+    count = found.evaluation_groups or found.evaluation_examples
+    flips = max(flips, 1 / count)
+    resolves = half_width(flips, count)
     return replace(found, resolves=resolves, flips=flips, flips_measured=True)
 
 

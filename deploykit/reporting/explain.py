@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from deploykit.choosing.goals import Decision
 from deploykit.core.candidate import Target
 from deploykit.core.registry import registry
-from deploykit.core.result import Finding, Footprint, Latency, LayerTime, Measurement, Result
+from deploykit.core.result import GROUPS, Finding, Footprint, Latency, LayerTime, Measurement, Result, Score
 from deploykit.reporting import numbers, speed
 from deploykit.reporting.effects import has_effect, packed_bytes
 from deploykit.reporting.places import place
@@ -80,7 +80,7 @@ def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
     unit = "%" if relative else "pp"
     lines = [
         f"{name[:1].upper()}{name[1:]} {value} on {score.examples:,} evaluation examples, change "
-        f"{numbers.points(score.change)} {unit} (paired, 95 % interval)."
+        f"{numbers.points(score.change)} {unit} (paired, 95 % interval{_resampled(score)})."
     ]
     if count := measurement.changed:
         get = "example gets" if count == 1 else "examples get"
@@ -88,10 +88,20 @@ def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
     if (confirmed := measurement.confirmation) is not None:
         agrees = confirmed.change.low <= score.change.value <= confirmed.change.high
         lines.append(
-            f"On {confirmed.examples:,} held-out examples the change is {numbers.points(confirmed.change)} {unit}"
+            f"On {confirmed.examples:,} held-out examples{_of_groups(confirmed)} the change is "
+            f"{numbers.points(confirmed.change)} {unit}"
             + ("." if agrees else ": the evaluation split was too optimistic.")
         )
     return lines
+
+
+def _resampled(score: Score) -> str:
+    """What the interval counts where it is not examples."""
+    return f" resampled by video: {score.groups:,} {GROUPS}" if score.groups else ""
+
+
+def _of_groups(score: Score) -> str:
+    return f" of {score.groups:,} {GROUPS}" if score.groups else ""
 
 
 def _others(measurement: Measurement) -> list[str]:
@@ -126,7 +136,8 @@ def _attacked(measurement: Measurement) -> list[str]:
     ]
     return [
         f"Robust accuracy {numbers.score(robust.value, relative=False)} % on {robust.examples:,} examples that were "
-        f"attacked, change {numbers.points(robust.change)} pp (paired, 95 % interval): {', '.join(parts)}."
+        f"attacked, change {numbers.points(robust.change)} pp (paired, 95 % interval{_resampled(robust)}): "
+        f"{', '.join(parts)}."
     ]
 
 

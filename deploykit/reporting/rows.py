@@ -10,7 +10,7 @@ from deploykit.choosing.goals import Goal
 from deploykit.choosing.pareto import competing, devices_of, front
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
-from deploykit.core.result import Footprint, Interval, Judged, Latency, Measurement, Result, Score
+from deploykit.core.result import GROUPS, Footprint, Interval, Judged, Latency, Measurement, Result, Score
 from deploykit.reporting import speed
 from deploykit.reporting.effects import packed_bytes
 from deploykit.reporting.places import place
@@ -78,20 +78,30 @@ def ruined(rows: Sequence[Result], baseline: str) -> list[str]:
 def too_few(rows: Sequence[Result], goal: Goal) -> list[str]:
     """How many examples would be enough, where candidates look good enough and too few examples confirm it."""
     needed: list[int] = []
-    examples = 0
+    have = ""
     for row in rows:
         if row.status == "measured" and row.measurement is not None:
             score = row.measurement.score
-            if more := samples_needed(score.drop, score.examples, goal.max_drop):
+            count, what = score.counted
+            if more := samples_needed(score.drop, count, goal.max_drop):
                 needed.append(more)
-                examples = score.examples
+                have = f"{count:,} {what}" if score.groups else f"{count:,} evaluation examples"
     if not needed:
         return []
     close, shown = len(needed), f"{max(needed):,}"
     which = "1 candidate looks" if close == 1 else f"{close} candidates look"
+    return [f"{which} good enough, but {have} are too few to confirm the limit; about {shown} would be enough."]
+
+
+def by_group(rows: Sequence[Result]) -> list[str]:
+    """What intervals of quality count, where it is not examples."""
+    found = [r.measurement.score for r in rows if r.measurement is not None and r.measurement.score.groups]
+    if not found:
+        return []
+    score = max(found, key=lambda s: s.groups)
     return [
-        f"{which} good enough, but {examples:,} evaluation examples are too few to confirm the limit; about {shown} "
-        "would be enough."
+        f"Frames of a video resemble each other: intervals of quality are resampled by video, "
+        f"{score.groups:,} {GROUPS} and not {score.examples:,} frames."
     ]
 
 

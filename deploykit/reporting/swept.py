@@ -20,7 +20,7 @@ from deploykit.core.registry import registry
 from deploykit.core.result import Result
 from deploykit.data.dataset import Dataset
 from deploykit.reporting import losing
-from deploykit.reporting.rows import apart, damaged, doubts, elsewhere, left_to_others, ruined, too_few
+from deploykit.reporting.rows import apart, by_group, damaged, doubts, elsewhere, left_to_others, ruined, too_few
 from deploykit.storage.rows import Rows
 from deploykit.transforms._contract import TRANSFORMS
 
@@ -220,6 +220,7 @@ class Swept:
             *left_to_others(self.rows),
             *ruined(self.rows, self.baseline),
             *too_few(self.rows, self.goal()),
+            *by_group(self.rows),
             *filter(None, [losing.sentence(self.rows, self.goal(), relative=self.relative)]),
             *damaged(self.rows, self.path),
         ]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from deploykit.choosing.goals import Goal
 from deploykit.core.candidate import Target
-from deploykit.core.result import Interval, Latency, Measurement, Result
+from deploykit.core.result import Interval, Latency, Measurement, Result, Score
 from deploykit.core.serial import Plain
 from deploykit.measuring.ratios import MARGIN
 from deploykit.reporting import numbers, speed
@@ -262,21 +262,21 @@ def _quality(measurement: Measurement, goal: Goal, *, relative: bool) -> tuple[s
         return "inside", f"Change {change}."
     if score.drop.low > goal.max_drop:
         return "outside", f"Change {change}."
-    more = samples_needed(score.drop, score.examples, goal.max_drop)
-    return "maybe", f"Change {change}.{_settled(more)}"
+    return "maybe", f"Change {change}.{_settled(score, goal)}"
 
 
 def _missed(row: Result, measurement: Measurement, goal: Goal, *, relative: bool) -> Verdict:
     limit = numbers.limit(goal.max_drop, relative=relative)
     unit = "%" if relative else "pp"
-    more = samples_needed(measurement.score.drop, measurement.score.examples, goal.max_drop)
     change = f"{numbers.points(measurement.score.change)} {unit}"
-    said = f"Closest: {row.label}, {change}.{_settled(more)}"
+    said = f"Closest: {row.label}, {change}.{_settled(measurement.score, goal)}"
     return Verdict("target missed", f"No candidate is confirmed to stay within {limit}.", said)
 
 
-def _settled(examples: int | None) -> str:
-    return f" About {examples:,} examples would settle it." if examples else ""
+def _settled(score: Score, goal: Goal) -> str:
+    count, what = score.counted
+    more = samples_needed(score.drop, count, goal.max_drop)
+    return f" About {more:,} {what} would settle it." if more else ""
 
 
 def _noise(latency: Latency) -> str:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.engines._contract import Running
-from deploykit.measuring.attacks import QUERIES, Aim, Attacked
+from deploykit.measuring.attacks import QUERIES, Aim, Attacked, places
 from deploykit.planning.finished import Built
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Task
 from deploykit.sweeping.workshop import Workshop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Raised when attacks change: old records are then made again.
 _VERSION = 1
@@ -35,7 +38,7 @@ class Attacks:
 
     def __init__(self, workshop: Workshop, running: Running, count: int, strength: float, seed: int) -> None:
         self._workshop, self._running = workshop, running
-        self._aim = {"count": count, "strength": strength, "seed": seed}
+        self._aim: dict[str, Any] = {"count": count, "strength": strength, "seed": seed}
         self._checked = False
 
     def check(self) -> None:
@@ -43,6 +46,12 @@ class Attacks:
         if not self._checked:
             Aim.of(self._workshop.data, self._workshop.contract, 1, 0.0, 0)
             self._checked = True
+
+    @property
+    def groups(self) -> NDArray[Any] | None:
+        """What each example that is attacked is a part of; None where they stand for themselves."""
+        split = self._workshop.data.splits["evaluation"]
+        return None if split.groups is None else split.groups[places(len(split), self._aim["count"], self._aim["seed"])]
 
     # -- against the original ------------------------------------------------------------------------------------------
 

@@ -345,7 +345,10 @@ class Evaluator:
             self._state.stopped(planned.key, built, self.judge.stopped(found), seconds, self._why(found))
             return
         try:
-            scored = self.judge.judge(key, record, converted=not planned.candidate.recipe.steps, attacked=attacked)
+            scored = self.judge.judge(
+                key, record, converted=not planned.candidate.recipe.steps, attacked=attacked,
+                attacked_groups=self._attacks.groups if self._attacks else None,
+            )  # fmt: skip
             self._state.scored(planned.key, built, scored, seconds, final=not self._timed)
         except DeploykitError as error:
             self._state.failed(planned.key, error, "accuracy")

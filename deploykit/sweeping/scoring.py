@@ -13,6 +13,7 @@ from deploykit.core.result import Interval, Judged, Score
 from deploykit.measuring.accuracy import Paired, compare, compare_parts, extra_metrics, score
 from deploykit.measuring.answers import answers, are_classes, read_as
 from deploykit.measuring.attacks import Attacked
+from deploykit.measuring.grouped import numbered
 from deploykit.measuring.proving import TOLERANCE, gap
 from deploykit.measuring.racing import ERROR, Race, Stopped
 from deploykit.metrics._choose import MetricLike, choose
@@ -103,8 +104,9 @@ class Judge:
         self.metrics = [self.metric, *extra_metrics(self.metric, outputs, labels, kind, names)]
 
     def judge(
-        self, key: str, record: dict[str, Any], *, converted: bool = False, attacked: Attacked | None = None
-    ) -> Scored:
+        self, key: str, record: dict[str, Any], *, converted: bool = False, attacked: Attacked | None = None,
+        attacked_groups: NDArray[Any] | None = None,
+    ) -> Scored:  # fmt: skip
         """Scores of an evaluation.
 
         Args:
@@ -113,6 +115,7 @@ class Judge:
             converted: Whether nothing was done to the model but conversions: when its answers are the original's to
                 rounding it is the original, and no data are needed to say so.
             attacked: What attacks have found; those on the original are judged first.
+            attacked_groups: What each of these examples is a part of; None where they stand for themselves.
 
         Raises:
             CandidateError: Outputs are NaN, or of another shape than the original's.
@@ -128,7 +131,7 @@ class Judge:
         _check_numbers(outputs, "this candidate")
         scores = (self._score(self.metric, outputs, "evaluation"), *self._beside(outputs))
         if attacked is not None:
-            scores += self._under_attack(attacked, original=key == self._baseline_key)
+            scores += self._under_attack(attacked, attacked_groups, original=key == self._baseline_key)
         others = {name: Judged.from_json(found) for name, found in record.get("others", {}).items()}
         test = self._load(key, "test") if len(self._original["test"]) else None
         confirmation = self._score(self.metric, test, "test") if test is not None else None
@@ -150,7 +153,9 @@ class Judge:
             with suppress(CandidateError) if isinstance(metric, Pooled) else nullcontext():
                 yield self._score(metric, outputs, "evaluation")
 
-    def _under_attack(self, attacked: Attacked, *, original: bool) -> tuple[Score, ...]:
+    def _under_attack(
+        self, attacked: Attacked, groups: NDArray[Any] | None, *, original: bool
+    ) -> tuple[Score, ...]:  # fmt: skip
         """Accuracies under attack, paired with the original's."""
         import numpy as np
 
@@ -160,7 +165,7 @@ class Judge:
             values = np.array(getattr(attacked, name), np.float64)
             if self._attacked is not None and len(values):
                 before = np.array(getattr(self._attacked, name), np.float64)
-                found.append(score(_Hits(metric), values, before))
+                found.append(score(_Hits(metric), values, before, groups))
         return tuple(found)
 
     def race(self, max_drop: float, rival: str = "", rival_drop: float = 1.0) -> Race | None:
@@ -194,8 +199,9 @@ class Judge:
             after, before = outputs, self._original[split]
             if not own:
                 after, before = read_as(after, self._contract), read_as(before, self._contract)
-            return compare(metric, after, before, before if labels is None else np.asarray(labels))
-        paired = Paired(metric)
+            truth = before if labels is None else np.asarray(labels)
+            return compare(metric, after, before, truth, self._groups(split))
+        paired = Paired(metric, numbered(self._groups(split)))
         for part, after, before in self._parts(outputs, split):
             truth = before if labels is None else np.asarray(labels[part])
             paired.add(metric.values(after, truth), metric.values(before, truth))
@@ -210,7 +216,15 @@ class Judge:
             truth = before if labels is None else np.asarray(labels[part])
             for side, values in zip(found, (after, before), strict=True):
                 side.append(metric.parts(values, truth))
-        return compare_parts(metric, *map(metric.joined, found))
+        after_parts, before_parts = map(metric.joined, found)
+        return compare_parts(metric, after_parts, before_parts, self._groups(split))
+
+    def _groups(self, split: str) -> NDArray[Any] | None:
+        """What each example of a split is a part of; None where they stand for themselves."""
+        import numpy as np
+
+        groups = self._workshop.data.splits[split].groups
+        return None if groups is None else np.asarray(groups)
 
     def _parts(self, outputs: NDArray[Any], split: str) -> Iterator[tuple[slice, NDArray[Any], NDArray[Any]]]:
         """A candidate's outputs and the original's as metrics take them, part by part, with the places."""

@@ -15,7 +15,7 @@ from deploykit.artifacts.artifact import Artifact
 from deploykit.core import extras
 from deploykit.core.errors import CandidateError, SettingError, from_json
 from deploykit.core.model import Model
-from deploykit.core.result import Interval
+from deploykit.core.result import GROUPS, Interval, Score
 from deploykit.core.settings.option import complete, takes
 from deploykit.core.settings.options import BuildOptions
 from deploykit.engines._contract import Running, start
@@ -24,6 +24,7 @@ from deploykit.measuring.accuracy import score
 from deploykit.measuring.answers import read_as
 from deploykit.measuring.environment import here
 from deploykit.measuring.exportable import Exportable
+from deploykit.measuring.grouped import as_groups, design_effect, numbered, totals
 from deploykit.measuring.latency import Launch, Timed, Timer
 from deploykit.measuring.outputs import evaluation_task
 from deploykit.measuring.ratios import BASELINE, CLONE, log_ratios
@@ -169,7 +170,7 @@ class _Gate:
     def decide(self, plan: GatePlan, metric: MetricLike, launches: int) -> Comparison:
         chosen, values, notes = self._values(metric)
         quality, needed, counts = self._quality(plan, chosen, values)
-        found = score(chosen, values[1], values[0])
+        found = score(chosen, values[1], values[0], self._groups())
         checks: list[GateCheck] = [quality]
         latencies: tuple[Interval | None, Interval | None] = (None, None)
         if plan.max_latency_ms is not None:
@@ -238,34 +239,55 @@ class _Gate:
     def _quality(
         self, plan: GatePlan, metric: Metric, values: Sequence[NDArray[np.float64]]
     ) -> tuple[GateCheck, int | None, tuple[int | None, int | None]]:
+        import numpy as np
+
         before, after = values
         reject = _error_of_rejecting(self.alpha, plan.max_latency_ms)
         loss = before - after if metric.higher_is_better else after - before
         counts: tuple[int | None, int | None] = (None, None)
+        own, each = numbered(self._groups()), 1.0
         if metric.binary:
             counts = better, worse = int((loss < 0).sum()), int((loss > 0).sum())
             least = plan.least
-            p_beyond, p_within = exact.paired_tests(better, worse, len(loss), plan.max_drop, reject)
+            if own is not None:
+                each = design_effect(totals(-loss, own), totals(np.ones(len(own)), own), better + worse)
+            alone = int(len(loss) / each)
+            # Parts of an example count for what is to be disproved.
+            p_beyond = exact.paired_tests(
+                int(better / each), math.ceil(worse / each), alone, plan.max_drop, reject
+            )[0]  # fmt: skip
+            p_within = exact.paired_tests(math.ceil(better / each), int(worse / each), alone, plan.max_drop, reject)[1]
         else:
             excess = loss - plan.max_drop * (before if metric.relative else 1.0)
-            least = exact.LEAST_OF_VALUES
+            if own is not None:
+                excess, each = as_groups(excess, own), len(loss) / (int(own.max()) + 1)
+            least, alone = exact.LEAST_OF_VALUES, len(excess)
             p_beyond, p_within = exact.value_tests(excess, self.seed)
         verdict: GateVerdict = (
             "ACCEPT" if p_beyond <= self.alpha
             else "REGRESSION" if p_within <= reject
-            else "INFEASIBLE" if len(loss) < least
+            else "INFEASIBLE" if alone < least
             else "INCONCLUSIVE"
         )  # fmt: skip
         needed = None
         if verdict in ("INFEASIBLE", "INCONCLUSIVE"):
             if metric.binary:
-                share = exact.upper_share(better + worse, len(loss))
+                share = exact.upper_share(math.ceil((better + worse) / each), alone)
                 needed = exact.examples_needed(plan.max_drop, share, reject, plan.power)
-            elif len(loss) > 1 and (level := abs(float(before.mean())) if metric.relative else 1.0):
+            elif alone > 1 and (level := abs(float(before.mean())) if metric.relative else 1.0):
                 spread = float(excess.std(ddof=1))
                 needed = exact.values_needed(spread, plan.max_drop * level, reject, plan.power)
-        text = _quality_words(metric, values, score(metric, after, before).drop, plan, verdict, (p_beyond, p_within))
+            needed = None if needed is None else math.ceil(needed * each)
+        found = score(metric, after, before, self._groups())
+        text = _quality_words(metric, values, found, plan, verdict, (p_beyond, p_within))
         return GateCheck("quality", verdict, text, p_beyond, p_within), needed, counts
+
+    def _groups(self) -> NDArray[Any] | None:
+        """What each example is a part of; None where they stand for themselves."""
+        import numpy as np
+
+        groups = self.sides[0].data.splits["evaluation"].groups
+        return None if groups is None else np.asarray(groups)
 
     # -- latency ------------------------------------------------------------------------------------------------------
 
@@ -326,7 +348,7 @@ def _p(p_beyond: float, p_within: float) -> str:
 
 
 def _quality_words(
-    metric: Metric, values: Sequence[NDArray[np.float64]], drop: Interval, plan: GatePlan, verdict: GateVerdict,
+    metric: Metric, values: Sequence[NDArray[np.float64]], found: Score, plan: GatePlan, verdict: GateVerdict,
     tests: tuple[float, float],
 ) -> str:  # fmt: skip
     unit = "" if metric.relative else " %"
@@ -338,5 +360,7 @@ def _quality_words(
         "INFEASIBLE": f"so few examples cannot show whether it is below {limit}",
     }[verdict]  # fmt: skip
     name = f"{metric.label[:1].upper()}{metric.label[1:]}"
-    of = f"a drop of {numbers.points(drop)} {'%' if metric.relative else 'points'}"
-    return f"{name} {before}{unit} → {after}{unit}, {of} on {len(values[0]):,} examples: {said} (p = {_p(*tests)})."
+    of = f"a drop of {numbers.points(found.drop)} {'%' if metric.relative else 'points'}"
+    groups = f" of {found.groups:,} {GROUPS}" if found.groups else ""
+    on = f"{len(values[0]):,} examples{groups}"
+    return f"{name} {before}{unit} → {after}{unit}, {of} on {on}: {said} (p = {_p(*tests)})."

@@ -21,7 +21,9 @@ def test_all_flips_of_one_column_are_counted_and_the_first_are_listed(tmp_path):
     labels = rng.integers(0, 2, 2000)
     workshop = SimpleNamespace(
         outputs_path=lambda key, split: tmp_path / f"{key}-{split}.npy",
-        data=SimpleNamespace(labels=lambda _split="evaluation": labels),
+        data=SimpleNamespace(
+            labels=lambda _split="evaluation": labels, splits={"evaluation": SimpleNamespace(groups=None)}
+        ),
         contract=Contract((), (OutputMeaning("y", "probability", "scored", "float32"),)),
     )
     scored = Judge(workshop, "given", "auto").judge("candidate", {})

@@ -1,5 +1,6 @@
 """`dk.compare` on small models whose answers are known."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -239,3 +240,31 @@ def test_a_latency_limit_far_above_and_one_far_below(compared):
     found = compared("equal", max_latency_ms=1e-6, launches=6, alpha=0.02)
     assert found.checks[1].verdict == "INFEASIBLE"
     assert found.verdict == "INFEASIBLE"
+
+
+def test_examples_that_come_in_groups_are_counted_by_group(desk, built):
+    _, data, _ = desk
+    # All examples that differ are parts of a few groups of thirty.
+    order = np.argsort(np.concatenate([s.inputs["input"][:, 0] for s in data.splits.values()]))
+
+    def grouped(groups):
+        sizes = np.cumsum([len(s) for s in data.splits.values()])[:-1]
+        parts = dict(zip(data.splits, np.split(groups, sizes), strict=True))
+        splits = {name: dataclasses.replace(split, groups=parts[name]) for name, split in data.splits.items()}
+        return dataclasses.replace(data, splits=splits)
+
+    rank = np.empty(3000, int)
+    rank[order] = np.arange(3000)
+    alone = dk.compare(built["incumbent"], built["equal"], grouped(rank), split="all")
+    plain = dk.compare(built["incumbent"], built["equal"], data, split="all")
+    assert (alone.verdict, alone.drop, alone.checks) == (plain.verdict, plain.drop, plain.checks)
+    together = dk.compare(built["incumbent"], built["equal"], grouped(rank // 30), split="all")
+    assert together.drop.value == alone.drop.value
+    assert together.drop.high - together.drop.low > 1.5 * (alone.drop.high - alone.drop.low)
+    assert together.verdict in ("INFEASIBLE", "INCONCLUSIVE")
+    assert together.needed > 3000
+    assert "3,000 examples of 100 videos" in str(together)
+    worse = dk.compare(built["incumbent"], built["worse"], grouped(rank // 30), split="all")
+    assert worse.drop.value == pytest.approx(0.03)
+    assert worse.verdict != "ACCEPT"
+    assert dk.compare(built["incumbent"], built["broken"], grouped(rank // 30), split="all").verdict == "REGRESSION"

@@ -62,8 +62,7 @@ class _Seen:
         found = [
             f"{self.frames:,} frames of {self.videos:,} videos, {per_second:g} per second of video; all frames of a "
             "video are in the same split.",
-            "frames of a video resemble each other: intervals count frames, and are narrower than those of as many "
-            "images.",
+            "frames of a video resemble each other: intervals count videos, not frames.",
         ]
         if self.slow:
             found.append(f"{self.slow:,} of {self.videos:,} videos have fewer frames per second; each was taken once.")
@@ -132,7 +131,8 @@ def read_video(
                 remedy="give more videos, or cut the long ones where the scene changes.",
             )
         seen.frames += len(stack)
-        found[key], groups[key] = stack.array(), np.array(own)
+        others = len(parts["x"]) if key == "x_test" else 0  # a video of one part is none of the other
+        found[key], groups[key] = stack.array(), np.array(own) + others
         if of:
             found[key.replace("x", "y")] = np.array(labels)
     assert size is not None

@@ -62,9 +62,13 @@ def find(
 
 
 def compare(
-    after: NDArray[Any], before: NDArray[Any], labels: NDArray[Any] | None, names: Sequence[str]
-) -> list[ClassChange]:
-    """Average precision of each class that has a box, and what the candidate changes about it; see `find`."""
+    after: NDArray[Any], before: NDArray[Any], labels: NDArray[Any] | None, names: Sequence[str],
+    groups: NDArray[Any] | None = None,
+) -> list[ClassChange]:  # fmt: skip
+    """Average precision of each class that has a box, and what the candidate changes about it; see `find`.
+
+    Intervals count ``groups``, if images are parts of such.
+    """
     import numpy as np
 
     truth = as_boxes(before) if labels is None else np.asarray(labels, np.float64)
@@ -78,7 +82,7 @@ def compare(
         count = int(theirs["truths"].sum())
         if not count:
             continue  # only crowds
-        value, change, p_value = paired_change(_OneClass(), mine, theirs, draws=_DRAWS)
+        value, change, p_value = paired_change(_OneClass(), mine, theirs, draws=_DRAWS, groups=groups)
         own = (truth[..., CLASS] == number) & (truth[..., CROWD] == 0)
         was, now = (np.stack(side)[own] for side in held)
         rows.append(

@@ -160,11 +160,13 @@ def _scores(
     metric = _metric(report.metric)
     (after, before), labels = outputs(), data.labels(split)
     truth = labels if metric.truth == "labels" and labels is not None else before
+    groups = data.splits[split].groups
     scores: dict[int, tuple[int, Score | None]] = {}
     shorter = 0
     for length in lengths:
         chosen = np.flatnonzero((found > shorter) & (found <= length))
-        score = compare(metric, after[chosen], before[chosen], truth[chosen]) if len(chosen) >= _FEW else None
+        own = None if groups is None else groups[chosen]
+        score = compare(metric, after[chosen], before[chosen], truth[chosen], own) if len(chosen) >= _FEW else None
         scores[length], shorter = (len(chosen), score), length
     return scores
 

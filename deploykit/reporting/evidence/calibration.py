@@ -140,6 +140,7 @@ def compare(
     meaning: OutputMeaning,
     split: str = "evaluation",
     against: str = "the original model",
+    groups: NDArray[Any] | None = None,
 ) -> Calibration:
     """Compare the confidences of two candidates; examples whose scores are not finite are left out.
 
@@ -151,6 +152,7 @@ def compare(
         meaning: What the output is.
         split: Of which split, for the words.
         against: What ``before`` belongs to, in words.
+        groups: What each example is a part of, as in `Split`: the interval of the change counts groups.
 
     Raises:
         DatasetError: There are no confidences, or no labels.
@@ -177,8 +179,9 @@ def compare(
         Gaps.of(shares(scores[known], meaning), answers(scores[known]), labels[known]) for scores in (before, after)
     )
     scores = "probabilities" if meaning.kind in ("probabilities", "probability") else "softmax of the outputs"
+    moved = change(old, new, groups=None if groups is None else groups[known])
     return Calibration(
-        old.error(), new.error(), change(old, new), -float(old.gaps.mean()), -float(new.gaps.mean()),
+        old.error(), new.error(), moved, -float(old.gaps.mean()), -float(new.gaps.mean()),
         (*_bins("before", old), *_bins("after", new)), int(known.sum()), split, scores, against,
     )  # fmt: skip
 

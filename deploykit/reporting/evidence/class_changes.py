@@ -12,6 +12,7 @@ from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import CandidateError, DatasetError
 from deploykit.core.serial import Plain
 from deploykit.measuring.answers import answers, are_classes
+from deploykit.measuring.grouped import numbered, paired_binary_groups, totals
 from deploykit.measuring.pooling import paired_change
 from deploykit.measuring.statistics import holm, paired_binary
 from deploykit.metrics._classwise import Classwise, classwise
@@ -102,6 +103,7 @@ def compare(
     split: str = "evaluation",
     against: str = "the original model",
     metric: str = "",
+    groups: NDArray[Any] | None = None,
 ) -> ClassChanges:
     """Compare the outputs of two candidates class by class; scores that are not finite are never right.
 
@@ -117,6 +119,8 @@ def compare(
         split: Of which split, for the words.
         against: What ``before`` belongs to, in words.
         metric: Name of the metric the sweep was asked for.
+        groups: What each example is a part of, as in `Split`: intervals count groups. None where examples stand for
+            themselves.
 
     Raises:
         DatasetError: Answers are not classes, and the task has no figure for each class.
@@ -124,19 +128,21 @@ def compare(
     if meaning.kind == "boxes":
         found = [
             replace(r, figure="AP", lost=is_lost(r.before, r.after, r.examples))
-            for r in boxes.compare(after, before, labels, names)
+            for r in boxes.compare(after, before, labels, names, groups)
         ]
         return ClassChanges(_judged(found), split, labels is not None, against)
     single = are_classes(meaning, before.shape) and (labels is None or labels.ndim == 1)
     shown = None if single or labels is None else classwise(metric, before, labels, meaning, tuple(names))
     if shown is not None and labels is not None:
-        return _figures(shown, after, before, labels, tuple(names), split, against)
+        return _figures(shown, after, before, labels, tuple(names), split, against, groups)
     if not are_classes(meaning, before.shape) or (labels is not None and labels.ndim != 1):
         raise DatasetError(
             f"Answers are not classes: outputs have shape {before.shape[1:]}, "
             f"labels {'are missing' if labels is None else f'are {labels.dtype} {labels.shape[1:]}'}.",
             remedy="compare single classes only for models that choose among classes; see flips() for largest errors.",
         )
+    import numpy as np
+
     old, new = answers(before), answers(after)
     truth = old if labels is None else labels
     rows = []
@@ -144,7 +150,12 @@ def compare(
         mine = truth == index
         was, now = old[mine] == index, new[mine] == index
         count, better, worse = int(mine.sum()), int((now & ~was).sum()), int((was & ~now).sum())
-        change, p_value = paired_binary(better, worse, count)
+        own = None if groups is None else numbered(groups[mine])
+        if own is None:
+            change, p_value = paired_binary(better, worse, count)
+        else:
+            moved = totals(now.astype(np.float64) - was, own)
+            change, p_value = paired_binary_groups(moved, totals(np.ones(count), own), better, worse)
         name = names[index] if index < len(names) else str(index)
         rows.append(
             ClassChange(
@@ -164,7 +175,7 @@ def _judged(rows: Sequence[ClassChange]) -> tuple[ClassChange, ...]:
 
 def _figures(
     metric: Classwise, after: NDArray[Any], before: NDArray[Any], labels: NDArray[Any], names: tuple[str, ...],
-    split: str, against: str,
+    split: str, against: str, groups: NDArray[Any] | None,
 ) -> ClassChanges:  # fmt: skip
     import numpy as np
 
@@ -178,7 +189,7 @@ def _figures(
         value = float(metric.pool(was, ones)[0])
         if math.isnan(value):
             continue
-        level, change, p_value = paired_change(metric, now, was, draws=_DRAWS)
+        level, change, p_value = paired_change(metric, now, was, draws=_DRAWS, groups=groups)
         if math.isnan(level):
             continue
         adds = metric.pseudo_values(now) - metric.pseudo_values(was)

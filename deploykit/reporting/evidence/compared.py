@@ -128,7 +128,9 @@ class Compared:
             CandidateError: Outputs are missing and cannot be made; see `outputs`.
             SettingError: ``against`` belongs to a different model or different data.
         """
-        return self._compared(partial(class_changes.compare, metric=self.report.metric), against, split, on_report)
+        groups = self.report.data.splits[split].groups
+        find = partial(class_changes.compare, metric=self.report.metric, groups=groups)
+        return self._compared(find, against, split, on_report)
 
     def calibration(
         self, against: Compared | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
@@ -145,7 +147,8 @@ class Compared:
             CandidateError: Outputs are missing and cannot be made; see `outputs`.
             SettingError: ``against`` belongs to a different model or different data.
         """
-        return self._compared(calibration.compare, against, split, on_report)
+        find = partial(calibration.compare, groups=self.report.data.splits[split].groups)
+        return self._compared(find, against, split, on_report)
 
     def lengths(self, split: str = "evaluation") -> Lengths:
         """Latency and quality by the length of its inputs, where its target names lengths; see ``Target.lengths``.

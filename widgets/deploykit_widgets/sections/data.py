@@ -9,6 +9,7 @@ from typing import Any
 from deploykit.core.errors import SettingError
 from deploykit.core.parameter import complete
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
+from deploykit.core.result import GROUPS
 from deploykit.core.settings.synthesis import BETWEEN, PARAMETERS, limits
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
@@ -256,12 +257,15 @@ def resolution(state: State, *, classes: bool) -> dict[str, Any]:
     if not classes:
         return {"words": "", "enough": True}
     count = sizes(state)["evaluation"]
-    resolves = _resolves(state, count)
-    size = f"{count:,} samples".replace(",", "\u2009")
+    own = data.splits["evaluation"]
+    alone = state.plan.evaluation_groups or count if state.plan is not None else own.independent
+    grouped = alone < count
+    resolves = _resolves(state, alone if grouped else count)
+    size = f"{count:,} samples{f' of {alone:,} {GROUPS}' if grouped else ''}".replace(",", "\u2009")
     if resolves > limit:
         words = (
             f"{size} give about ± {100 * resolves:.2g} pp: a limit of {rounded.limit(limit)} cannot be settled. "
-            "Add samples or raise the limit."
+            f"Add {GROUPS if grouped else 'samples'} or raise the limit."
         )
         return {"words": words, "enough": False}
     return {"words": f"{size} can resolve {100 * resolves:.2f} pp.", "enough": True}
