@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from deploykit.core.contract import OutputMeaning
 from deploykit.core.mapped import blocks, taken
 from deploykit.core.result import Judged
 from deploykit.measuring.answers import answers, read
+from deploykit.measuring.padding import has_positions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,10 +45,25 @@ class Judging:
         self._same: dict[str, list[int]] = {o.name: [0, 0] for o in self._outputs}
         self._missing: dict[str, list[int]] = {o.name: [0, 0] for o in self._outputs}
         self._shapes: dict[str, str] = {}
+        #: Of outputs with padding, which positions count.
+        self._present: dict[str, NDArray[np.bool_]] = {}
         self._done: set[str] = set()
 
-    def add(self, found: Mapping[str, NDArray[Any]], places: NDArray[Any]) -> None:
-        """Take the outputs of the examples at ``places``."""
+    def add(
+        self,
+        found: Mapping[str, NDArray[Any]],
+        places: NDArray[Any],
+        tokens: Callable[[int], NDArray[np.bool_] | None] = lambda _width: None,
+    ) -> None:
+        """Take the outputs of the examples at ``places``.
+
+        Args:
+            found: By name.
+            places: Of the examples in their split.
+            tokens: Which of so many positions hold tokens and not padding, see `deploykit.measuring.padding.tokens_of`.
+        """
+        import numpy as np
+
         for meaning in self._outputs:
             if meaning.fixed and meaning.name in self._done:
                 continue  # what is the same for all examples is compared once
@@ -57,11 +73,20 @@ class Judging:
             if value.shape[1:] != original.shape[1:]:
                 self._shapes[meaning.name] = f"{value.shape[1:]} instead of {original.shape[1:]}"
                 continue
+            present = tokens(value.shape[1]) if has_positions(read(value[:1], meaning)) and not meaning.fixed else None
+            if present is not None and value.shape[1] == read(value[:1], meaning).shape[1]:
+                value, original = value[present][None], original[present][None]  # shape (1, tokens, …)
+                kept = self._present.setdefault(
+                    meaning.name, np.ones((len(self._originals[meaning.name]), present.shape[1]), np.bool_)
+                )
+                kept[places] = present
             self._add(meaning, value, original)
 
     def _add(self, meaning: OutputMeaning, value: NDArray[Any], original: NDArray[Any]) -> None:
         import numpy as np
 
+        if not value.size:
+            return
         if meaning.is_classes or meaning.kind == "several":
             same = _same(meaning, value, original)
             self._same[meaning.name][0] += int(same.sum())
@@ -91,7 +116,7 @@ class Judging:
         error = None
         if name in self._sums:
             total, count = self._sums[name]
-            error = float((total / count / _spread(self._originals[name])).max(initial=0.0))
+            error = float((total / count / _spread(self._originals[name], self._present.get(name))).max(initial=0.0))
         return Judged(meaning.kind, error, same / seen if seen else None, missing / numbers if numbers else 0.0)
 
 
@@ -104,13 +129,13 @@ def _columns(value: NDArray[Any]) -> NDArray[np.float64]:
     return found
 
 
-def _spread(original: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean absolute deviation of each column."""
+def _spread(original: NDArray[Any], present: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """Mean absolute deviation of each column, at the positions that are ``present``."""
     import numpy as np
 
     def columns() -> Iterator[NDArray[np.float64]]:
-        for _, block in blocks(original):
-            found = _columns(block)
+        for part, block in blocks(original):
+            found = _columns(block if present is None else block[present[part]])
             yield np.where(np.isfinite(found), found, 0.0)
 
     count = sum(map(len, columns()))

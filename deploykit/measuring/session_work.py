@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from deploykit.measuring.answers import scored_of
 from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
 from deploykit.measuring.examination.examining import without_rows
 from deploykit.measuring.judging import Judging
+from deploykit.measuring.padding import tokens_of
 from deploykit.measuring.racing import Race, Racer, Stopped
 from deploykit.measuring.written import Written
 from deploykit.runtimes._contract import RUNTIMES
@@ -122,7 +123,8 @@ class _Evaluation:
         try:
             for start in range(0, count, self._size):
                 chosen = order[start : start + self._size]
-                found = self._answers(split, chosen)
+                batch = self._data.batch(split, chosen)
+                found = self._answers(batch, len(chosen))
                 values = found[self._contract.scored.name]
                 scored.put(chosen, values)
                 if values.dtype.kind == "f":
@@ -133,7 +135,7 @@ class _Evaluation:
                     elif not start:
                         other.put(np.zeros(1, np.int64), found[name][:1])
                 if judging is not None:
-                    judging.add(found, chosen)
+                    judging.add(found, chosen, partial(tokens_of, batch, self._data.preprocess))
                 self._tell(len(chosen))
                 if racer is not None and (stopped := racer.look(values)) is not None:
                     return (0, 0), {}, stopped
@@ -146,12 +148,12 @@ class _Evaluation:
         judged = {name: j.to_json() for name, j in judging.result().items()} if judging is not None else {}
         return (missing, numbers), judged, None
 
-    def _answers(self, split: str, chosen: Any) -> dict[str, Any]:
-        found = self._session.predict(self._data.batch(split, chosen))
+    def _answers(self, batch: dict[str, Any], count: int) -> dict[str, Any]:
+        found = self._session.predict(batch)
         for meaning in (self._contract.scored, *self._contract.judged):
             value = found[meaning.name]
-            if value.ndim == 0 or len(value) != len(chosen):
-                raise without_rows(meaning, value, len(chosen), CandidateError)
+            if value.ndim == 0 or len(value) != count:
+                raise without_rows(meaning, value, count, CandidateError)
             found[meaning.name] = fixed_width(value)
         if self._contract.detection is not None:
             found[self._contract.scored.name] = scored_of(found, self._contract)

@@ -114,6 +114,18 @@ class Metric(Adapter):
         """The metric over all examples."""
         return float(self.values(outputs, truth).mean())
 
+    def without(self, outputs: NDArray[Any], present: NDArray[np.bool_]) -> NDArray[Any]:
+        """Outputs whose other positions, which are padding, count for nothing: for a sum over positions they are 0.
+
+        Args:
+            outputs: Shape (examples, positions, …).
+            present: Shape (examples, positions).
+        """
+        import numpy as np
+
+        wide = present.reshape(present.shape + (1,) * (outputs.ndim - 2))
+        return np.where(wide, outputs, np.zeros((), outputs.dtype))
+
 
 #: What examples contribute to a pooled metric: arrays by name, each with the examples on its first axis.
 Parts = Mapping[str, "NDArray[Any]"]

@@ -28,17 +28,22 @@ class Positions(Metric):
         return "" if found.shape == wanted.shape else f"labels have shape {wanted.shape[1:]}, answers {found.shape[1:]}"
 
     def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
-        """The share of each example; positions with NaN are wrong, those without a label (padding) are left out."""
+        """The share of each example; positions with NaN are wrong, those without a truth (padding) left out."""
         import numpy as np
 
         wanted = answers_of(truth) if self.truth == "original" else truth
         same = (answers_of(outputs) == wanted).reshape(len(outputs), -1)
-        if self.truth == "original":
-            return np.asarray(same.mean(axis=1), np.float64)
         there = (wanted >= 0).reshape(len(outputs), -1)
         right, all_ = (same & there).sum(axis=1), there.sum(axis=1)
         found: NDArray[np.float64] = np.where(all_ > 0, right / np.maximum(all_, 1), 1.0)
         return found
+
+    def without(self, outputs: NDArray[Any], present: NDArray[np.bool_]) -> NDArray[Any]:
+        """Outputs without an answer where there is padding."""
+        import numpy as np
+
+        none = np.array(np.nan if outputs.dtype.kind == "f" else -1)
+        return np.where(present.reshape(present.shape + (1,) * (outputs.ndim - 2)), outputs, none)
 
 
 def answers_of(outputs: NDArray[Any]) -> NDArray[Any]:

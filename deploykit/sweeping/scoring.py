@@ -14,6 +14,7 @@ from deploykit.measuring.accuracy import Paired, compare, compare_parts, extra_m
 from deploykit.measuring.answers import answers, are_classes, read_as
 from deploykit.measuring.attacks import Attacked
 from deploykit.measuring.grouped import numbered
+from deploykit.measuring.padding import compared, tokens
 from deploykit.measuring.proving import TOLERANCE, gap
 from deploykit.measuring.racing import ERROR, Race, Stopped
 from deploykit.metrics._choose import MetricLike, choose
@@ -23,6 +24,7 @@ from deploykit.metrics._custom import Custom
 from deploykit.sweeping.workshop import Workshop
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _MOST_FLIPS = 1000
@@ -100,6 +102,7 @@ class Judge:
         kind, names = self._contract.scored.kind, self._contract.labels.named
         _check_numbers(self._original["evaluation"], "the original model")
         self._shape = outputs.shape
+        self._there: dict[str, NDArray[np.bool_] | None] = {}
         self.metric = choose(metric, outputs, labels, kind, names)
         self.metrics = [self.metric, *extra_metrics(self.metric, outputs, labels, kind, names)]
 
@@ -193,16 +196,18 @@ class Judge:
 
         labels = self._workshop.data.labels(split) if metric.truth == "labels" else None
         own = isinstance(metric, Custom)  # the user's function gets what the model gives, and all of it
+        there = None if own or metric.truth != "original" else self._tokens(split)
         if own or isinstance(metric, Pooled):
             if isinstance(metric, Pooled) and not metric.among and is_large(outputs):
                 return self._pooled(metric, outputs, split, labels)
             after, before = outputs, self._original[split]
             if not own:
-                after, before = read_as(after, self._contract), read_as(before, self._contract)
+                after, before = (compared(metric, read_as(v, self._contract), there) for v in (after, before))
             truth = before if labels is None else np.asarray(labels)
             return compare(metric, after, before, truth, self._groups(split))
         paired = Paired(metric, numbered(self._groups(split)))
-        for part, after, before in self._parts(outputs, split):
+        for part, *both in self._parts(outputs, split):
+            after, before = (compared(metric, v, there, part) for v in both)
             truth = before if labels is None else np.asarray(labels[part])
             paired.add(metric.values(after, truth), metric.values(before, truth))
         return paired.score()
@@ -218,6 +223,14 @@ class Judge:
                 side.append(metric.parts(values, truth))
         after_parts, before_parts = map(metric.joined, found)
         return compare_parts(metric, after_parts, before_parts, self._groups(split))
+
+    def _tokens(self, split: str) -> NDArray[np.bool_] | None:
+        """Which positions of the output hold tokens; see `deploykit.measuring.padding`."""
+        if split not in self._there:
+            self._there[split] = tokens(
+                self._workshop.data, split, read_as(self._original[split][:1], self._contract)
+            )  # fmt: skip
+        return self._there[split]
 
     def _groups(self, split: str) -> NDArray[Any] | None:
         """What each example of a split is a part of; None where they stand for themselves."""

@@ -27,6 +27,7 @@ from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.grouped import as_groups, design_effect, numbered, totals
 from deploykit.measuring.latency import Launch, Timed, Timer
 from deploykit.measuring.outputs import evaluation_task
+from deploykit.measuring.padding import compared, tokens
 from deploykit.measuring.ratios import BASELINE, CLONE, log_ratios
 from deploykit.measuring.statistics import t_interval, t_test
 from deploykit.metrics._choose import MetricLike, check_name, choose
@@ -228,6 +229,8 @@ class _Gate:
         chosen = choose(
             metric, read[0], labels, self.sides[0].contract.scored.kind, self.sides[0].contract.labels.named
         )
+        there = tokens(self.sides[0].data, "evaluation", read[0]) if chosen.truth == "original" else None
+        read = [compared(chosen, outputs, there) for outputs in read]
         truth = labels if chosen.truth == "labels" and labels is not None else read[0]
         notes = [] if labels is not None else ["Without labels, answers are compared with the incumbent's."]
         for side, outputs in zip(self.sides, raw, strict=True):

@@ -12,6 +12,7 @@ from deploykit.core.model import plain_name
 from deploykit.core.result import Interval, Result, Score
 from deploykit.core.serial import Plain
 from deploykit.measuring.accuracy import compare
+from deploykit.measuring.padding import compared, tokens
 from deploykit.metrics._contract import METRICS, Metric
 from deploykit.reporting import numbers
 from deploykit.reporting.swept import Swept
@@ -159,6 +160,8 @@ def _scores(
         return {}
     metric = _metric(report.metric)
     (after, before), labels = outputs(), data.labels(split)
+    there = tokens(data, split, before)
+    after, before = (compared(metric, v, there) for v in (after, before))
     truth = labels if metric.truth == "labels" and labels is not None else before
     groups = data.splits[split].groups
     scores: dict[int, tuple[int, Score | None]] = {}

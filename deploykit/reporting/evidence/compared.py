@@ -12,6 +12,7 @@ from deploykit.core.errors import DeploykitError, SettingError
 from deploykit.core.result import Result
 from deploykit.measuring.answers import read_as
 from deploykit.measuring.exportable import Exportable
+from deploykit.measuring.padding import tokens
 from deploykit.reporting.evidence import (
     boxes,
     by_length,
@@ -105,10 +106,12 @@ class Compared:
             SettingError: ``against`` belongs to a different model or different data.
         """
         meaning, labels = self.report.contract.scored, self.report.contract.labels
+        data = self.report.data
         places = labels.kind == "positions" or (labels.kind == "none" and len(meaning.shape or ()) > 2)
         find = (
             boxes.find if meaning.kind == "boxes"
-            else positions.find if meaning.is_classes and places
+            else partial(positions.find, present=tokens(data, split, self.scores(split, on_report=on_report)))
+            if meaning.is_classes and places
             else flips.find
         )  # fmt: skip
         return self._compared(find, against, split, on_report)

@@ -25,6 +25,7 @@ def find(
     meaning: OutputMeaning,
     split: str = "evaluation",
     against: str = "the original model",
+    present: NDArray[Any] | None = None,
 ) -> Flips:
     """The examples in which most positions are wrong that were not; without labels, in which most differ.
 
@@ -36,6 +37,7 @@ def find(
         meaning: What the output is.
         split: Of which split, for the words.
         against: What ``before`` belongs to, in words.
+        present: Which positions hold tokens, not padding, shape (examples, positions); None: all.
     """
     import numpy as np
 
@@ -45,6 +47,8 @@ def find(
         new, old = answers(after[example]), answers(before[example])
         truth = old if labels is None else np.asarray(labels[example])
         there = truth >= 0
+        if labels is None and present is not None:
+            there &= present[example]
         was, now = (old == truth) & there, (new == truth) & there
         growth = int(was.sum()) - int(now.sum())
         if growth <= 0:
