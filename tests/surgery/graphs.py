@@ -19,7 +19,23 @@ n = Erf(m)
 w = MatMul(n, w2)
 y = Add(r, w)
 """
-#: Name → shape of the input, weights by name with their shapes, and nodes.
+#: What comes before: queries, keys and values of heads whose sizes are computed.
+_HEADS = """
+q0 = MatMul(x, wq)
+q1 = Add(q0, bq)
+q2 = Reshape(q1, heads)
+q = Transpose<perm=[0,2,1,3]>(q2)
+k0 = MatMul(x, wk)
+k2 = Reshape(k0, heads)
+k = Transpose<perm=[0,2,3,1]>(k2)
+v0 = MatMul(x, wv)
+v2 = Reshape(v0, heads)
+v = Transpose<perm=[0,2,1,3]>(v2)
+"""
+_ATTENTION = {
+    "wq": (16, 16), "wk": (16, 16), "wv": (16, 16), "bq": (16,), "wo": (16, 16), "w1": (16, 24), "w2": (24, 16)
+}  # fmt: skip
+#: Name → shape of the input without the batch (None: free), weights by name with their shapes, and nodes.
 GRAPHS = {
     "chain": (
         (3, 8, 8),
@@ -157,6 +173,49 @@ GRAPHS = {
         """
         + _ATTENDED,
     ),
+    "attention_of_any_length": (  # as PyTorch writes it by tracing: each size on its own, width from the shape as well
+        (None, 16),
+        _ATTENTION,
+        """
+        sn = Shape(x)
+        n0 = Gather(sn, place0)
+        n1 = Gather(sn, place1)
+        n2 = Gather(sn, place2)
+        u0 = Unsqueeze(n0, first)
+        u1 = Unsqueeze(n1, first)
+        u2 = Unsqueeze(n2, first)
+        heads = Concat<axis=0>(u0, u1, four, four)
+        whole = Concat<axis=0>(u0, u1, u2)
+        """
+        + _HEADS
+        + _ATTENDED,
+    ),
+    "attention_of_what_is_left": (  # as Hugging Face's models do: all sizes but the last, and two more
+        (None, 16),
+        _ATTENTION,
+        """
+        sn = Shape(q1)
+        n0 = Slice(sn, first, last1)
+        heads = Concat<axis=0>(n0, four, four)
+        sm = Shape(o1)
+        m0 = Slice(sm, first, last2)
+        whole = Concat<axis=0>(m0, width)
+        """
+        + _HEADS
+        + _ATTENDED,
+    ),
+    "attention_of_parts": (  # as PyTorch writes exported programs
+        (None, 16),
+        _ATTENTION,
+        """
+        n0 = Shape<start=0, end=1>(x)
+        n1 = Shape<start=1, end=2>(x)
+        heads = Concat<axis=0>(n0, n1, four, four)
+        whole = Concat<axis=0>(n0, n1, width)
+        """
+        + _HEADS
+        + _ATTENDED,
+    ),
     "channels_last": (
         (6, 8),
         {"w1": (8, 12), "w2": (12, 4)},
@@ -188,15 +247,16 @@ GRAPHS = {
 CUT = tuple(name for name in GRAPHS if name != "channels_last")
 _NUMBERS = {
     "sizes": [6, 4], "heads": [0, 0, 4, 4], "whole": [0, 0, 16], "first": [0], "rest": [-1],
-    "three": [0, 0, 3, 4, 4], "ones": [1, 1, 1], "one": [1], "two": [2], "last": [3],
+    "three": [0, 0, 3, 4, 4], "ones": [1, 1, 1], "one": [1], "two": [2], "last": [3], "four": [4], "width": [16],
+    "last1": [-1], "last2": [-2], "place0": 0, "place1": 1, "place2": 2,
 }  # fmt: skip
 
 
 def graph(name):
     """One of the graphs with seeded random weights."""
     shape, weights, nodes = GRAPHS[name]
-    dims = ", ".join(map(str, shape))
-    lines = "\n".join(line.strip() for line in nodes.strip().splitlines())
+    dims = ", ".join("s" if size is None else str(size) for size in shape)
+    lines = "\n".join(_sorted([line.strip() for line in nodes.strip().splitlines() if line.strip()], ["x", *weights]))
     model = parser.parse_model(
         f'<ir_version: 8, opset_import: ["": 17]> {name} (float[n, {dims}] x) => (float y) {{ {lines} }}'
     )
@@ -204,20 +264,37 @@ def graph(name):
     for key, size in weights.items():
         values = rng.normal(0.0, 0.5, size).astype(np.float32)
         model.graph.initializer.append(numpy_helper.from_array(np.abs(values) + 0.5 if key == "v" else values, key))
+    made = {output for node in model.graph.node for output in node.output}
     for key, numbers in _NUMBERS.items():
-        if any(key in node.input for node in model.graph.node):
+        if key not in made and any(key in node.input for node in model.graph.node):
             model.graph.initializer.append(numpy_helper.from_array(np.array(numbers, np.int64), key))
     for node in model.graph.node:
         node.name = f"layer_{node.output[0]}"
-    sizes = run(model, examples(name, 2)).shape
+    sizes = ["s" if None in shape and k == 1 else size for k, size in enumerate(run(model, examples(name, 2)).shape)]
     model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", *sizes[1:]]))
     onnx.checker.check_model(model)
     return model
 
 
-def examples(name, count=5):
-    """Seeded random inputs."""
-    return np.random.default_rng(7).normal(0.0, 1.0, (count, *GRAPHS[name][0])).astype(np.float32)
+def _sorted(lines, known):
+    """Nodes in an order in which each reads what is there."""
+    found, known = [], {*known, *_NUMBERS} - {line.split(" = ")[0] for line in lines}
+    while lines:
+        line = next(one for one in lines if set(one.partition("(")[2].rstrip(")").split(", ")) <= known)
+        found.append(line)
+        known |= set(line.split(" = ")[0].split(", "))
+        lines = [one for one in lines if one is not line]
+    return found
+
+
+def examples(name, count=5, length=6):
+    """Seeded random inputs; ``length`` where one is free."""
+    return np.random.default_rng(7).normal(0.0, 1.0, (count, *shape_of(name, length))).astype(np.float32)
+
+
+def shape_of(name, length=6):
+    """Shape of one input; ``length`` where it is free."""
+    return tuple(length if size is None else size for size in GRAPHS[name][0])
 
 
 def run(model, x):

@@ -19,6 +19,9 @@ GROUPS = {
     "attention": [4, 24],
     "attention_split": [4, 24],
     "attention_sliced": [4, 24],
+    "attention_of_any_length": [4, 24],
+    "attention_of_what_is_left": [4, 24],
+    "attention_of_parts": [4, 24],
     "channels_last": [],
     "flattened": [8, 10],
 }
@@ -72,6 +75,25 @@ def test_the_heads_of_an_attention_go_as_a_whole():
     assert {name: smaller[name].shape for name in ("wq", "wk", "wv", "bq", "wo")} == {
         "wq": (16, 12), "wk": (16, 12), "wv": (16, 12), "bq": (12,), "wo": (12, 16),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["attention_of_any_length", "attention_of_what_is_left", "attention_of_parts"])
+def test_heads_go_where_the_length_is_free(name):
+    traced = trace(graphs.graph(name))
+    heads = next(g for g in traced.groups() if len(g.components) == 4)
+    gone = heads.components[1:3]
+    smaller = cut(traced, gone)
+    assert graphs.weights(smaller)["wq"].shape == (16, 8)
+    for length in (1, 3, 9):
+        x = graphs.examples(name, 2, length)
+        np.testing.assert_allclose(
+            graphs.run(smaller, x), graphs.run(masked(traced, gone), x), rtol=1e-4, atol=1e-5
+        )  # fmt: skip
+    again = trace(smaller)
+    assert sorted(len(g.components) for g in again.groups()) == [2, 24]
+    twice = cut(again, next(g for g in again.groups() if len(g.components) == 2).components[:1])
+    assert graphs.weights(twice)["wo"].shape == (4, 16)
+    assert len(twice.graph.node) <= len(traced.model.graph.node)
 
 
 @pytest.mark.parametrize("name", ["attention_split", "attention_sliced"])

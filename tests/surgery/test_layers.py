@@ -130,7 +130,7 @@ def test_solving_again_brings_answers_back_on_examples_it_has_not_seen(name, sha
     model = plain(graphs.graph(name))
     found, _ = found_in(model, graphs.examples(name))
     span = next(s for s in found if s.name in {"layer_d", "layer_v", "layer_r"})
-    x = np.random.default_rng(3).normal(0.0, 1.0, (900, *graphs.GRAPHS[name][0])).astype(np.float32)
+    x = np.random.default_rng(3).normal(0.0, 1.0, (900, *graphs.shape_of(name))).astype(np.float32)
     cut = skipped(model, [(span.start, span.end)])
     made = reconstruct(trace(model), (), cut, Examples({"x": x}))
     seen = graphs.examples(name, 50)

@@ -187,7 +187,7 @@ def pruned(name, share):
 @pytest.mark.parametrize("name", graphs.CUT)
 def test_solved_weights_answer_nearer_to_the_original(name):
     model, smaller, solved = pruned(name, 0.35)
-    x = np.random.default_rng(8).normal(0.0, 1.0, (100, *graphs.GRAPHS[name][0])).astype(np.float32)
+    x = np.random.default_rng(8).normal(0.0, 1.0, (100, *graphs.shape_of(name))).astype(np.float32)
     given, one_shot, found = (graphs.run(m, x) for m in (model, smaller, solved))
     errors = [np.square(value - given).mean() for value in (one_shot, found)]
     assert errors[1] < 0.9 * errors[0]

@@ -59,7 +59,7 @@ def test_constants_are_folded_and_dead_nodes_go(tmp_path):
 def test_architectures_compute_the_same_and_keep_their_batch(name, tmp_path):
     model = graphs.graph(name)
     notes, plain = simplify(model, tmp_path)
-    same(model, plain, graphs.GRAPHS[name][0])
+    same(model, plain, graphs.shape_of(name))
     assert "not_compared" not in notes
     assert notes["nodes"][1] <= notes["nodes"][0]
     assert plain.ByteSize() <= model.ByteSize() + 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
@@ -31,6 +31,7 @@ class Traced:
 
     def __init__(self, model: Any) -> None:
         self.model = plain(model)
+        _own_sizes(self.model)
         graph = self.model.graph
         self.operators = operator_set(self.model)
         self.constants = initializers(graph)
@@ -112,6 +113,58 @@ def plain(model: Any) -> Any:
             node.name = next(n for i in range(len(taken) + 1) if (n := f"{node.op_type}_{number + i}") not in taken)
             taken.add(node.name)
     return made
+
+
+def _own_sizes(model: Any) -> None:
+    """Give each reshape of computed sizes its own concatenation: what is known as constants, the rest as it was."""
+    graph, known = model.graph, shapes(model)
+    constants = {t.name for t in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    for number, node in reversed(list(enumerate(graph.node))):
+        shape = known.get(node.output[0]) if node.op_type == "Reshape" else None
+        if shape is None or node.input[1] in constants or shape.count(None) == len(shape):
+            continue
+        for more in reversed(_sizes_of(graph, node, shape, known, makers.get(node.input[1]))):
+            graph.node.insert(number, more)
+    drop_unread(graph)
+
+
+def _sizes_of(graph: Any, node: Any, shape: Sequence[int | None], known: Mapping[str, Any], maker: Any) -> list[Any]:
+    """Nodes that make the sizes of one reshape."""
+    import numpy as np
+
+    helper, numpy_helper = require("onnx.helper", ""), require("onnx.numpy_helper", "")
+    start = f"{node.output[0]}/sizes"
+    if start == node.input[1]:  # they are written already
+        return []
+    pieces = list(maker.input) if maker is not None and maker.op_type == "Concat" else []
+    lengths = [known.get(name) or [None] for name in pieces]
+    places = pieces_of([length[0] for length in lengths], len(shape))
+
+    def constant(name: str, value: int) -> str:
+        graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), name))
+        return name
+
+    found, nodes = list[str](), list[Any]()
+    for place, size in enumerate(shape):
+        name = f"{start}.{place}"
+        piece = places[place] if places else -1
+        if size is not None:
+            found.append(constant(name, size))
+        elif piece >= 0 and all(shape[k] is None for k, other in enumerate(places) if other == piece):
+            if place == places.index(piece):
+                found.append(pieces[piece])
+        else:
+            nodes.append(helper.make_node("Gather", [node.input[1], constant(f"{name}/of", place)], [name], name))
+            found.append(name)
+    node.input[1] = start
+    return [*nodes, helper.make_node("Concat", found, [start], start, axis=0)]
+
+
+def pieces_of(lengths: Sequence[int | None], count: int) -> list[int]:
+    """Which of the pieces of a concatenation each of ``count`` places comes from; empty when that is not known."""
+    found = [piece for piece, length in enumerate(lengths) for _ in range(length or 0)]
+    return found if None not in lengths and len(found) == count else []
 
 
 def captured(node: Any) -> Iterator[str]:

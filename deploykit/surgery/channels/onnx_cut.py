@@ -9,6 +9,7 @@ from deploykit.core.extras import require
 from deploykit.loading._onnx.parts import attributes, has_inner_graphs
 from deploykit.surgery.channels.labels import kept
 from deploykit.surgery.channels.onnx_axes import Traced
+from deploykit.surgery.channels.onnx_shape_rules import written_sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,6 +79,12 @@ def _refit(traced: Traced, graph: Any, node: Any, number: int, gone: Collection[
         old = traced.constants[node.input[1]].tolist()
         sizes = [_size(traced, node.output[0], k, gone) if value > 0 else None for k, value in enumerate(old)]
         _restate(graph, node, 1, old, [o if s is None else s for o, s in zip(old, sizes, strict=True)], number)
+    elif node.op_type == "Reshape" and (written := written_sizes(traced, graph, node)) is not None:
+        maker, known = written
+        for k, piece in known.items():
+            old, new = (_size(traced, node.output[0], k, removed) for removed in ((), gone))
+            if old is not None and new is not None:
+                _restate(graph, maker, piece, [old], [new], number)
     elif node.op_type == "Split":
         place = given.get("axis", 0) % len(traced.axes[node.input[0]])
         found = [_size(traced, name, place, gone) for name in node.output]
@@ -106,8 +113,12 @@ def _restate(graph: Any, node: Any, place: int, old: list[int], new: list[int], 
 
     if old == new:
         return
-    name = f"{node.output[0]}/sizes{number}"
-    graph.initializer.append(require("onnx.numpy_helper", "").from_array(np.array(new, np.int64), name))
+    name = f"{node.output[0]}/sizes{number}.{place}"
+    tensor = require("onnx.numpy_helper", "").from_array(np.array(new, np.int64), name)
+    if node.input[place] == name:  # it has them already, from an earlier cut
+        next(t for t in graph.initializer if t.name == name).CopyFrom(tensor)
+        return
+    graph.initializer.append(tensor)
     node.input[place] = name
 
 

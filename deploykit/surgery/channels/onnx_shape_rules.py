@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.loading._onnx.parts import attributes
+from deploykit.surgery.channels.onnx_axes import pieces_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -172,17 +173,25 @@ def _resize(traced: Traced, node: Any) -> None:
 
 def _shape(traced: Traced, node: Any) -> None:
     """The length of an axis is read: it must stay, unless only axes that stay anyway are looked at."""
-    readers = [n for n in traced.model.graph.node if node.output[0] in n.input]
-    looked: set[int] = set()
-    for reader in readers:
-        if reader.op_type != "Gather" or reader.input[1] not in traced.constants:
-            looked = set(range(len(traced.axes[node.input[0]])))
-            break
-        looked |= {int(i) for i in traced.constants[reader.input[1]].reshape(-1)}
-    source = traced.axes[node.input[0]]
-    for place in looked:
-        traced.labels.freeze(source[place])
-    traced.axes[node.output[0]] = [zeros(len(source))]
+    source, given = traced.axes[node.input[0]], attributes(node)
+    places = list(range(len(source)))[given.get("start", 0) : given.get("end", len(source))]
+    for reader in [n for n in traced.model.graph.node if node.output[0] in n.input]:
+        for place in _looked_at(traced, reader, places):
+            traced.labels.freeze(source[place])
+    traced.axes[node.output[0]] = [zeros(len(places))]
+
+
+def _looked_at(traced: Traced, reader: Any, places: list[int]) -> list[int]:
+    """Those of a tensor's axes whose lengths a node takes from the list of them."""
+    constants, given = [traced.constants.get(name) for name in reader.input[1:]], attributes(reader)
+    if reader.op_type == "Gather" and constants[0] is not None:
+        return [places[int(i)] for i in constants[0].reshape(-1)]
+    if reader.op_type == "Slice" and "starts" in given:
+        return places[given["starts"][0] : given["ends"][0]]
+    if reader.op_type == "Slice" and all(values is not None for values in constants):
+        start, end, *more = (int(values.reshape(-1)[0]) for values in constants if values is not None)
+        return places[start : end : more[1] if len(more) > 1 else 1]
+    return places
 
 
 def _flatten(traced: Traced, node: Any) -> None:
@@ -190,12 +199,27 @@ def _flatten(traced: Traced, node: Any) -> None:
 
 
 def _reshape(traced: Traced, node: Any) -> None:
-    if node.input[1] not in traced.constants:
+    if node.input[1] not in traced.constants and written_sizes(traced, traced.model.graph, node) is None:
         traced.freeze(node)
         return
     _reshaped(traced, node)
     for axis in traced.axes[node.input[1]]:
         traced.labels.freeze(axis)
+
+
+def written_sizes(traced: Traced, graph: Any, node: Any) -> tuple[Any, dict[int, int]] | None:
+    """The concatenation that makes a reshape's sizes, and which of its pieces are those that are known.
+
+    None unless each of these is a constant: it can then be another one.
+    """
+    sizes = traced.shapes.get(node.output[0])
+    maker = next((one for one in graph.node if node.input[1] in one.output), None)
+    if sizes is None or maker is None or maker.op_type != "Concat":
+        return None
+    places = pieces_of([(traced.shapes.get(name) or [None])[0] for name in maker.input], len(sizes))
+    known = {k: piece for k, piece in enumerate(places) if sizes[k] is not None}
+    single = all(places.count(piece) == 1 and maker.input[piece] in traced.constants for piece in known.values())
+    return (maker, known) if places and single else None
 
 
 def _reshaped(traced: Traced, node: Any) -> None:
