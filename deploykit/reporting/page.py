@@ -14,6 +14,7 @@ from deploykit.choosing.goals import Goal
 from deploykit.core.errors import DeploykitError
 from deploykit.core.result import Result
 from deploykit.reporting import numbers, verdict
+from deploykit.reporting.evidence import gallery
 from deploykit.reporting.picked import Picked
 from deploykit.reporting.places import place
 from deploykit.reporting.swept import Swept
@@ -35,7 +36,7 @@ CSS = """
  --dk-good:#7bd88f;--dk-bad:#ff9a9a;--dk-focus:#8ab4f8}}
 body{background:var(--dk-back);color:var(--dk-ink);font:15px/1.5 system-ui,sans-serif;max-width:1500px;margin:24px auto;
  padding:0 16px;overflow-wrap:break-word}
-h1{font-size:22px}h2{font-size:17px;margin-top:28px}
+h1{font-size:22px}h2{font-size:17px;margin-top:28px}h3{font-size:15px}h4{font-size:13px;margin:14px 0 4px}
 ul{padding-left:24px}
 summary:focus-visible{outline:2px solid var(--dk-focus);outline-offset:2px}
 code{font-size:13px}
@@ -136,7 +137,9 @@ def page(report: Swept, goal: Goal, best: Picked | None, draw: Draw) -> str:
         draw: Makes the chart for that goal.
     """
     title = html.escape(f"{report.model.name}: deployment report")
-    style = f"{table.CSS}{CSS}{labels(table.headers(report.metric, report.rows, relative=report.relative))}"
+    style = (
+        f"{table.CSS}{CSS}{gallery.CSS}{labels(table.headers(report.metric, report.rows, relative=report.relative))}"
+    )
     return "".join(
         [
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
@@ -220,7 +223,11 @@ def _changed(best: Picked | None) -> str:
         drawn = pictures(lambda dark: found.chart(dark=dark), orient="bottom", direction="vertical")
         drawn = f'<div class="dk-square">{drawn}</div>'
     lines = "".join(f"<li>{html.escape(line)}</li>" for line in said)
-    return f"<h2>What compression changed</h2><ul>{lines}</ul>{drawn}"
+    examples = ""
+    with suppress(DeploykitError):  # the data are gone
+        text = best.report.contract.scored.kind == "text"
+        examples = gallery.drawn(best.flips(), best.report.data, texts=text)
+    return f"<h2>What compression changed</h2><ul>{lines}</ul>{drawn}{examples}"
 
 
 _COSTS = {"latency": "latency", "size": "size", "compressed_size": "size after gzip", "memory": "peak memory",

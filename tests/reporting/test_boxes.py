@@ -4,12 +4,12 @@ import io
 
 import numpy as np
 import pytest
-from deploykit_widgets.evidence.pictures import COLORS, png
 from PIL import Image
 
 import deploykit as dk
 from deploykit.core.contract import OutputMeaning
 from deploykit.reporting.evidence import boxes, class_changes
+from deploykit.reporting.evidence.pictures import COLORS, png
 from deploykit.testing.detector import CLASSES, SIDE, scenes
 
 IMAGES, LABELS = scenes(80, 4)

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 import deploykit as dk
+from deploykit.reporting.evidence import gallery
+from deploykit.reporting.evidence.flips import Flip, FlippedBox, Flips
 
 pytestmark = pytest.mark.browser
 
@@ -43,10 +46,31 @@ async wide => {
 """
 
 
+def with_flips():
+    """The page with flipped examples: pictures, boxes, and texts whose words differ."""
+    random = np.random.default_rng(0)
+    data = dk.Dataset.from_arrays(random.integers(90, 160, (60, 40, 30, 3), np.uint8), np.arange(60) % 2)
+    rows = [
+        Flip(i, ("now wrong", "now right")[i % 2], "shirt", "shirt", "a coat that is long", 0.9, 0.8, 0.5)
+        for i in range(16)
+    ]
+    boxes = (FlippedBox((0.1, 0.1, 0.6, 0.8), "bus", "lost"), FlippedBox((0.5, 0.2, 0.9, 0.6), "bus", "gained"))
+    boxed = [Flip(i, "now wrong", "1 bus", "1 bus", "none", None, None, 1.0, boxes=boxes) for i in range(5)]
+    text = Flip(0, "both wrong", "one two", "one " * 40 + "two", "one three", None, None, 0.5)
+    words = dk.Dataset.from_text(["words"] * 60)
+    parts = [
+        gallery.drawn(Flips(tuple(rows), 60, "evaluation", classes=True, labelled=True, scores="softmax"), data),
+        gallery.drawn(Flips(tuple(boxed), 60, "evaluation", classes=False, labelled=True, boxes=True), data),
+        gallery.drawn(Flips((text,), 60, "evaluation", classes=True, labelled=True), words, texts=True),
+    ]
+    page = dk.Report.open(FINISHED).to_html()
+    return page.replace("<h2>All candidates</h2>", "".join(parts) + "<h2>All candidates</h2>")
+
+
 def test_all_of_the_page_is_seen_at_every_width_and_axe_finds_nothing(browser, tmp_path):
     shared, _outside = browser
     address = tmp_path / "report.html"
-    dk.Report.open(FINISHED).to_html(address)
+    address.write_text(with_flips(), "utf-8")
     found, asked = [], []
     for theme in ("light", "dark"):
         context = shared.context.browser.new_context(color_scheme=theme, offline=True)

@@ -13,13 +13,13 @@ from deploykit_widgets.data import notebook_names
 from deploykit_widgets.data.fit import on_screen
 from deploykit_widgets.data.source import source_of
 from deploykit_widgets.data.typed import as_typed
-from deploykit_widgets.evidence import samples
 from deploykit_widgets.sections.data import DataSection, balance, fraction, shape
 from deploykit_widgets.state import Goal, State
 from PIL import Image
 
 import deploykit as dk
 from deploykit.core.errors import SettingError
+from deploykit.reporting.evidence import samples
 from deploykit.testing import models as tiny
 from tests.measuring import variants
 

@@ -11,13 +11,13 @@ from deploykit.core.candidate import Recipe
 from deploykit.core.errors import DatasetError, DeploykitError
 from deploykit.core.registry import registry
 from deploykit.core.result import Interval
+from deploykit.reporting.evidence import pictures, samples
 from deploykit.reporting.evidence.channels import short
 from deploykit.reporting.evidence.flips import Flip, Flips, Guess
 from deploykit.reporting.evidence.weights import original
 from deploykit.reporting.report import Choice, Report
 from deploykit_widgets.answers import Reply
 from deploykit_widgets.code.script import shown_path
-from deploykit_widgets.evidence import pictures, samples
 
 if TYPE_CHECKING:
     import deploykit as dk

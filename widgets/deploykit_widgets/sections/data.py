@@ -14,14 +14,14 @@ from deploykit.core.settings.synthesis import BETWEEN, PARAMETERS, limits
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.reporting import numbers as rounded
+from deploykit.reporting.evidence import samples
+from deploykit.reporting.evidence.pictures import png
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.answers import Command, Later, Reply
 from deploykit_widgets.data import settings as kinds
 from deploykit_widgets.data.fit import doubtful, fits, of_reading, on_screen, remedies
 from deploykit_widgets.data.notebook_names import found_in, names_of_data
 from deploykit_widgets.data.typed import FIELDS, as_typed, fraction, numbers, preprocess_of, shape
-from deploykit_widgets.evidence import samples
-from deploykit_widgets.evidence.pictures import png
 from deploykit_widgets.listing import listing
 from deploykit_widgets.sections._contract import Hint, Panel
 from deploykit_widgets.state import DataSource, State

@@ -9,10 +9,10 @@ import deploykit as dk
 from deploykit.core.contract import Contract
 from deploykit.core.errors import SettingError
 from deploykit.data.dataset import Dataset
+from deploykit.reporting.evidence import samples
 from deploykit.reporting.evidence.answered import answered
+from deploykit.reporting.evidence.pictures import png
 from deploykit_widgets.answers import Command, Later, Reply
-from deploykit_widgets.evidence import samples
-from deploykit_widgets.evidence.pictures import png
 from deploykit_widgets.sections._contract import Section
 
 _TOP = 5

@@ -32,6 +32,8 @@ def picture_of(data: Dataset, index: int, split: str = "evaluation") -> NDArray[
     name = data.inputs[0]
     raw = data.splits[split].inputs[name][index]
     preprocess = data.preprocess.get(name)
+    if not getattr(raw, "ndim", 0):  # a text, or a number
+        return None
     if preprocess is not None:
         raw = preprocess.reshaped(raw[None])[0]
     return as_picture(raw)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploykit.data.dataset import Dataset
+from deploykit.reporting.evidence import samples
 from deploykit.reporting.evidence.flips import FlippedBox
-from deploykit_widgets.evidence import samples
 
 #: Longest side of a thumbnail and of an enlarged picture, in pixels.
 THUMBNAIL, LARGE = 128, 512
