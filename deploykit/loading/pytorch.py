@@ -9,14 +9,14 @@ from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsafeModelError
 from deploykit.core.layers.kinds import LayerKind
-from deploykit.core.model import Layer
+from deploykit.core.model import Layer, Model
 from deploykit.loading._contract import Format, Saved, Summary, Weight
 from deploykit.loading._live import classes
 from deploykit.loading._nodes import GraphNode, NodeWeight, digest_of
 from deploykit.loading._pytorch.kinds import KINDS
 from deploykit.readers import archive as zips
 from deploykit.readers.pytorch.archive import NAME, TWO_LINES, Archive, kind_of
-from deploykit.readers.pytorch.program import Node, Program, Stored
+from deploykit.readers.pytorch.program import Node, Program
 from deploykit.readers.pytorch.safety import check_script
 
 #: Where a program keeps the example it was exported with, and how much of it is worth a word.
@@ -24,6 +24,8 @@ _EXAMPLE = f"data/sample_inputs/{NAME}.pt"
 _MANY_BYTES = 1_000_000
 #: Most of the code of a TorchScript file that is looked at.
 _CODE_BYTES = 64 << 20
+#: How operators begin that read or make quantized numbers.
+_QUANTIZED = ("quantize_per_", "dequantize_per_")
 
 
 class PyTorch(Format):
@@ -60,6 +62,11 @@ class PyTorch(Format):
 
         return live.save(thing, example)
 
+    def quantized(self, model: Model) -> str:
+        """Operators that quantize, or make real numbers of integers."""
+        marks = {layer.type for layer in model.layers if layer.type.startswith(_QUANTIZED)}
+        return f"it has {', '.join(sorted(marks))}" if marks else ""
+
     def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Read a program's graph; of TorchScript only look at the code."""
         del imports
@@ -89,11 +96,10 @@ class PyTorch(Format):
             if archive.kind != "program":
                 yield from super().weights(path)
             program = Program(archive, trusted=True)
-            names = _names(program)
             for node, owned in program.owned.items():
                 for one in owned:
-                    if len(one.shape) >= 2 and one.dtype[:5] in ("float", "bfloa"):
-                        yield Weight(names[node], one.name, one.shape, one.dtype, partial(program.values, one))
+                    if len(one.shape) >= 2 and program.count(one):
+                        yield Weight(program.names[node], one.name, one.shape, one.dtype, partial(program.real, one))
 
     def nodes(self, path: Path) -> list[GraphNode]:
         """Operators of a program."""
@@ -101,7 +107,6 @@ class PyTorch(Format):
             if archive.kind != "program":
                 return super().nodes(path)
             program = Program(archive, trusted=True)
-            names = _names(program)
             found = []
             for node in program.nodes:
                 owned = tuple(
@@ -112,8 +117,8 @@ class PyTorch(Format):
                 kind = _seen(program, node) or self.kind_of(Layer(node.name, node.operator))
                 found.append(
                     GraphNode(
-                        names[node.name], node.operator, kind, inputs, node.outputs, owned, dict(node.attributes),
-                        node.shape,
+                        program.names[node.name], node.operator, kind, inputs, node.outputs, owned,
+                        dict(node.attributes), node.shape,
                     )
                 )  # fmt: skip
             return found
@@ -137,18 +142,6 @@ def _check_code(archive: Archive) -> None:
     check_script(texts, str(archive.path))
 
 
-def _names(program: Program) -> dict[str, str]:
-    """Names of layers by those of nodes: of the module whose weights a node has, if no other node has it before."""
-    found: dict[str, str] = {}
-    taken = {node.name for node in program.nodes}
-    for node in program.nodes:
-        owned = next(iter(program.owned.get(node.name, ())), None)
-        module = owned.name.rpartition(".")[0] if owned else ""
-        found[node.name] = module if module and module not in taken else node.name
-        taken.add(found[node.name])
-    return found
-
-
 def _seen(program: Program, node: Node) -> LayerKind:
     """A convolution with one filter for each channel is depthwise; "" for others."""
     if node.operator not in KINDS["convolution"] or node.attributes.get("groups", "1") == "1":
@@ -158,12 +151,11 @@ def _seen(program: Program, node: Node) -> LayerKind:
 
 
 def _summary(program: Program) -> Summary:
-    names = _names(program)
     layers = []
     for node in program.nodes:
-        count = sum(_count(one) for one in program.owned.get(node.name, ()))
-        layers.append(Layer(names[node.name], node.operator, node.shape, count, _seen(program, node)))
-    total = sum(_count(one) for one in program.stored.values())
+        count = sum(map(program.count, program.owned.get(node.name, ())))
+        layers.append(Layer(program.names[node.name], node.operator, node.shape, count, _seen(program, node)))
+    total = sum(map(program.count, program.stored.values()))
     warnings = (*_flaws(program), *_examples(program))
     return Summary(program.inputs, program.outputs, tuple(layers), total, warnings, stateful=program.changed)
 
@@ -178,21 +170,11 @@ def _examples(program: Program) -> Iterator[str]:
         )
 
 
-def _count(stored: Stored) -> int:
-    """Number of weights: whole numbers, such as counters of batches, are none."""
-    if stored.dtype[:5] not in ("float", "bfloa"):
-        return 0
-    total = 1
-    for size in stored.shape:
-        total *= size
-    return total
-
-
 def _flaws(program: Program) -> Iterator[str]:
     import numpy as np
 
     for one in program.stored.values():
-        if not _count(one):
+        if not program.count(one):
             continue
         values = program.values(one)
         if values.dtype.kind == "f" and not np.isfinite(values).all():

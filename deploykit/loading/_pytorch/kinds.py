@@ -39,7 +39,7 @@ KINDS: Mapping[LayerKind, frozenset[str]] = {
     ),
     "conversion": frozenset(
         {"to", "_to_copy", "type_as", "quantize_per_tensor", "dequantize_per_tensor", "quantize_per_channel",
-         "dequantize_per_channel", "_assert_tensor_metadata"}
+         "dequantize_per_channel", "choose_qparams", "_assert_tensor_metadata"}
     ),
     "arithmetic": frozenset(
         {"add", "add_", "sub", "mul", "mul_", "div", "pow", "sqrt", "rsqrt", "exp", "log", "abs", "neg", "reciprocal",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from deploykit.core.errors import ModelFileError, UnsafeModelError, UnsupportedM
 from deploykit.core.model import TensorSpec
 from deploykit.core.serial import parse
 from deploykit.readers.archive import MAX_JSON_BYTES, check_json
+from deploykit.readers.pytorch import fields
 from deploykit.readers.pytorch.archive import GRAPH, NAME, TWO_LINES, Archive
 from deploykit.readers.pytorch.safety import check_program
 
@@ -30,6 +32,8 @@ _WIDTHS = {"bool": 1, "bfloat16": 2}
 _CONFIGS = (("data/weights", f"{NAME}_weights_config.json"), ("data/constants", f"{NAME}_constants_config.json"))
 _AGAIN = "export the model again, or download it again."
 _STRIDED = 7
+#: How operators begin that make real numbers of stored integers, scale and zero point, in this order.
+_WIDENING, _PARTS = "dequantize_per_", 3
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,21 @@ class Stored:
     offset: int
     dtype: str
     trained: bool
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What makes real numbers of stored integers.
+
+    Attributes:
+        scale: What they are multiplied by: one number, or one for each channel.
+        zero: What is subtracted before.
+        axis: The axis of the channels.
+    """
+
+    scale: Stored | float
+    zero: Stored | float
+    axis: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,7 +180,7 @@ class Program:
         if not given:
             raise ModelFileError(f"{self.shown}: the graph has no outputs.", remedy=_AGAIN)
         self.nodes = tuple(self._node(node) for node in graph["nodes"])
-        self._sign(taken, given, _keys(module))
+        self._sign(taken, given, fields.keys(module))
 
     def _tensor(self, argument: Mapping[str, Any], what: str) -> str:
         ((kind, body),) = argument.items()
@@ -173,14 +192,14 @@ class Program:
         return str(body["name"])
 
     def _sign(self, taken: list[str], given: list[str], keys: list[str]) -> None:
-        symbols = [_symbols(self._values[name]) for name in taken]
+        symbols = [fields.symbols(self._values[name]) for name in taken]
         batch = next((s[0] for s in symbols if s and s[0]), "") or next((x for s in symbols for x in s if x), "")
         makers = {name: node.operator for node in self.nodes for name in node.outputs}
         self.inputs = tuple(self._spec(name, name, batch) for name in taken)
         names = keys if len(keys) == len(given) else given
         self.outputs = tuple(
             replace(self._spec(value, name, batch), operator=makers.get(value, ""))
-            for value, name in zip(given, _distinct(names), strict=True)
+            for value, name in zip(given, fields.distinct(names), strict=True)
         )
         self.values_given = tuple(given)
         self.batch_symbol = batch
@@ -191,13 +210,13 @@ class Program:
         for spec in self.inputs:
             sizes = self._values[spec.name]["sizes"]
             found.append(
-                tuple(size["as_expr"]["hint"]["as_int"] if "as_expr" in size else _whole(size) for size in sizes)
+                tuple(size["as_expr"]["hint"]["as_int"] if "as_expr" in size else fields.whole(size) for size in sizes)
             )
         return found
 
     def _spec(self, value: str, name: str, batch: str) -> TensorSpec:
         found = self._values[value]
-        symbols = _symbols(found)
+        symbols = fields.symbols(found)
         axis = symbols.index(batch) if batch and batch in symbols else 0
         dtype = DTYPES.get(found["dtype"], "")
         if not dtype or "complex" in dtype or "float8" in dtype:
@@ -206,7 +225,7 @@ class Program:
                 remedy="export a module that takes and gives real numbers.",
             )
         # NumPy has no bfloat16: sessions give it as float32.
-        return TensorSpec(name, _shape(found), "float32" if dtype == "bfloat16" else dtype, batch_axis=axis)
+        return TensorSpec(name, fields.shape(found), "float32" if dtype == "bfloat16" else dtype, batch_axis=axis)
 
     def _node(self, node: Mapping[str, Any]) -> Node:
         inputs: list[str] = []
@@ -226,7 +245,7 @@ class Program:
             for made in node["outputs"]
             for one in ([made["as_tensor"]] if "as_tensor" in made else made.get("as_tensors", ()))
         ]
-        shape = _shape(self._values[outputs[0]]) if outputs and outputs[0] in self._values else None
+        shape = fields.shape(self._values[outputs[0]]) if outputs and outputs[0] in self._values else None
         parts = str(node["target"]).split(".")
         operator = parts[3] if parts[:2] == ["torch", "ops"] and len(parts) > 3 else parts[-1]
         name = str(node.get("name") or (outputs[0] if outputs else operator))
@@ -253,8 +272,8 @@ class Program:
                 remedy="export a model of plain tensors.",
             )
         meta = entry["tensor_meta"]
-        shape, strides = (tuple(_whole(one) for one in meta[key]) for key in ("sizes", "strides"))
-        offset, dtype = _whole(meta["storage_offset"]), DTYPES.get(meta["dtype"], "")
+        shape, strides = (tuple(fields.whole(one) for one in meta[key]) for key in ("sizes", "strides"))
+        offset, dtype = fields.whole(meta["storage_offset"]), DTYPES.get(meta["dtype"], "")
         if not dtype or meta["layout"] != _STRIDED or len(shape) != len(strides) or min((*shape, *strides, offset, 0)):
             raise ModelFileError(
                 f"{self.shown}: {name!r} has the shape {shape}, strides {strides}, offset {offset} and type "
@@ -286,16 +305,74 @@ class Program:
         strides = [s * flat.itemsize for s in stored.strides]
         return np.lib.stride_tricks.as_strided(flat[stored.offset :], stored.shape, strides, writeable=False)
 
+    def real(self, stored: Stored) -> NDArray[Any]:
+        """The values of a weight as real numbers: integers that the graph dequantizes are multiplied by their scale."""
+        values = self.values(stored)
+        if (scaling := self.packed.get(stored.name)) is None:
+            return values
+        shape = [-1 if axis == scaling.axis else 1 for axis in range(values.ndim)]
+        scale, zero = (
+            self.values(one).reshape(shape) if isinstance(one, Stored) else one for one in (scaling.scale, scaling.zero)
+        )
+        found: NDArray[Any] = ((values.astype("float32") - zero) * scale).astype("float32")
+        return found
+
     @cached_property
-    def owned(self) -> dict[str, tuple[Stored, ...]]:
-        """The weights of each node that uses one first, by the nodes' names."""
-        left = dict(self.constants)
+    def packed(self) -> dict[str, Scaling]:
+        """Stored integers that nodes make real numbers of, by their names: they are weights like any other."""
         found = {}
         for node in self.nodes:
-            own = tuple(left.pop(name) for name in dict.fromkeys(node.inputs) if name in left)
-            if own:
+            own = [self.constants[name] for name in node.inputs if name in self.constants]
+            if not node.operator.startswith(_WIDENING) or len(own) != len(node.inputs):
+                continue
+            with contextlib.suppress(KeyError, ValueError, IndexError):  # an operator of another version
+                if len(own) == _PARTS:
+                    axis = int(node.attributes["axis"])
+                    if own[1].shape == own[2].shape == (own[0].shape[axis],) and axis >= 0:
+                        found[own[0].name] = Scaling(own[1], own[2], axis)
+                elif len(own) == 1:
+                    scale, zero = (float(node.attributes[name]) for name in ("scale", "zero_point"))
+                    found[own[0].name] = Scaling(scale, zero)
+        return found
+
+    @cached_property
+    def _scales(self) -> frozenset[str]:
+        both = [one for scaling in self.packed.values() for one in (scaling.scale, scaling.zero)]
+        return frozenset(one.name for one in both if isinstance(one, Stored))
+
+    @cached_property
+    def owned(self) -> dict[str, tuple[Stored, ...]]:
+        """The weights of each node that uses one first, by the nodes' names.
+
+        What only makes real numbers of weights hands them on to the node that reads these.
+        """
+        left = dict(self.constants)
+        handed: dict[str, tuple[str, ...]] = {}
+        found = {}
+        for node in self.nodes:
+            read = [name for given in node.inputs for name in handed.get(given, (given,))]
+            if node.operator.startswith(_WIDENING) and all(name in self.constants for name in node.inputs):
+                handed |= dict.fromkeys(node.outputs, node.inputs)
+            elif own := tuple(left.pop(name) for name in dict.fromkeys(read) if name in left):
                 found[node.name] = own
         return found
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Names of layers by those of nodes: of the module whose weights a node has, if no other has it before."""
+        found: dict[str, str] = {}
+        taken = {node.name for node in self.nodes}
+        for node in self.nodes:
+            owned = next(iter(self.owned.get(node.name, ())), None)
+            module = owned.name.rpartition(".")[0] if owned else ""
+            found[node.name] = module if module and module not in taken else node.name
+            taken.add(found[node.name])
+        return found
+
+    def count(self, stored: Stored) -> int:
+        """Number of weights: whole numbers, such as counters of batches, are none, unless they are dequantized."""
+        real = stored.dtype[:5] in ("float", "bfloa") and stored.name not in self._scales
+        return math.prod(stored.shape) if real or stored.name in self.packed else 0
 
 
 def width_of(dtype: str) -> int:
@@ -313,48 +390,3 @@ def opened(path: Path, *, trusted: bool = False) -> Program:
     """
     with Archive(path) as archive:
         return Program(archive, trusted=trusted)
-
-
-def _keys(module: Mapping[str, Any]) -> list[str]:
-    """Keys of the dict that the module gives; none for anything else."""
-    root = next((entry for entry in module.get("module_call_graph", ()) if entry["fqn"] == ""), None)
-    signature = root and root.get("signature")
-    if not signature:
-        return []
-    spec = parse(str(signature["out_spec"]).encode())[1]
-    plain = spec["type"] in ("builtins.dict", "collections.OrderedDict")
-    if not plain or any(child["type"] is not None for child in spec["children_spec"]):
-        return []
-    keys = parse(str(spec["context"]).encode())
-    return list(keys) if all(isinstance(key, str) for key in keys) else []
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Names, each once: a graph may give one tensor twice."""
-    seen: dict[str, int] = {}
-    found = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return found
-
-
-def _whole(size: Mapping[str, Any]) -> int:
-    value = size["as_int"]
-    if not isinstance(value, int):
-        raise TypeError(f"{value!r} is not a whole number")
-    return value
-
-
-def _symbols(value: Mapping[str, Any]) -> list[str]:
-    """What each dimension is called, "" for fixed ones."""
-    found = []
-    for size in value["sizes"]:
-        text = str(size["as_expr"]["expr_str"]) if "as_expr" in size else ""
-        named = re.match(r"Symbol\('(\w+)'", text)
-        found.append(named[1] if named and text.count("(") == 1 else text)
-    return found
-
-
-def _shape(value: Mapping[str, Any]) -> tuple[int | None, ...]:
-    return tuple(None if "as_expr" in size else _whole(size) for size in value["sizes"])
