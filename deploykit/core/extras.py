@@ -48,7 +48,7 @@ EXTRAS = {
     "tvm": ("tvm",),
     "nncf": ("nncf",),
     "executorch": ("executorch",),
-    "torch": ("onnxscript", "torch"),
+    "torch": ("onnxscript", "torch", "torchao"),
     "sweep": (
         "altair", "cyclonedx", "h5py", "isal", "litert_quantizer", "onnx", "onnx_ir", "onnxslim", "packageurl",
         "packaging", "pandas", "scipy", "sympy", "vl_convert", "yaml",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
+from deploykit.readers.archive import MAX_JSON_BYTES
 from deploykit.readers.pytorch import pickles
-from deploykit.readers.pytorch.archive import TWO_LINES, Archive
+from deploykit.readers.pytorch.archive import GRAPH, TWO_LINES, Archive
 from deploykit.readers.pytorch.program import Program
 from deploykit.runtimes._session import Session
 
@@ -26,6 +27,8 @@ _STORAGE = {
     "FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16", "LongStorage": "int64",
     "IntStorage": "int32", "BoolStorage": "bool", "ByteStorage": "uint8", "BFloat16Storage": "float32",
 }  # fmt: skip
+#: What the graph of a program says that quantizes, and the module in which PyTorch keeps such operators.
+_QUANTIZING, _QUANTIZERS = b"quantized_decomposed", "torch.ao.quantization.fx._decomposed"
 #: Batches with which it is found out whether the batch is free.
 _BATCHES = (2, 3)
 
@@ -112,6 +115,9 @@ def load_program(path: Path) -> Any:
         UnsupportedModelError: PyTorch cannot open it.
     """
     torch = pytorch()
+    with Archive(path) as archive:
+        if archive.has(GRAPH) and _QUANTIZING in archive.read(GRAPH, MAX_JSON_BYTES):
+            require(_QUANTIZERS, "torch")
     try:
         with path.open("rb") as file:
             program = torch.export.load(file)
@@ -139,11 +145,16 @@ def caller(program: Any) -> Callable[[Any, Sequence[Any]], Sequence[Any]]:
     return call
 
 
+def unguarded(program: Any) -> Any:
+    """The module of a program, which checks no shapes: that has been done."""
+    module = program.module(check_guards=False)
+    module._forward_pre_hooks.clear()
+    return module
+
+
 def call_of(program: Any) -> Call:
     """A program as a function from flat inputs to flat outputs."""
-    module = program.module(check_guards=False)
-    module._forward_pre_hooks.clear()  # they check shapes, which has been done
-    return partial(caller(program), module)
+    return partial(caller(program), unguarded(program))
 
 
 def open_program(path: Path, device: str) -> TorchSession:

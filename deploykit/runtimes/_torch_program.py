@@ -15,14 +15,28 @@ from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.model import TensorSpec
 from deploykit.readers.pytorch.archive import WISH, Archive
 from deploykit.readers.pytorch.program import Program
-from deploykit.runtimes._torch import TorchSession, caller, load_program, moved, open_program, pytorch, unable
+from deploykit.runtimes._torch import (
+    TorchSession,
+    caller,
+    load_program,
+    moved,
+    open_program,
+    pytorch,
+    unable,
+    unguarded,
+)
 
 #: What is written: the library in its package, or a program that asks for none; and what it takes and gives.
 _PACKAGE, _PROGRAM, _SIGNATURE = "model.pt2", "program.pt2", "signature.json"
-#: Largest difference between a library and its program, relative to the largest answer; in half precision.
-_SAME, _HALF_SAME = 1e-3, 3e-2
+#: What the module of a program is called while it is exported again.
+_INNER = "model"
+#: Largest difference between a library and its program, relative to the largest answer; with fewer bits, where a
+#: number that lies between two others may be rounded to either.
+_SAME, _FEW_SAME = 1e-3, 3e-2
 #: The number of threads is that of the session that runs it, not of the process that compiles.
 _SETTINGS = {"cpp.dynamic_threads": True}
+#: Integer kernels take weights in an order of their own, which is made of constants alone.
+_INTEGERS = {"freezing": True}
 
 
 def wants_compiling(path: Path) -> bool:
@@ -54,11 +68,12 @@ def compile_program(source: Path, target: Path, device: str) -> None:
     if device != "cpu":
         program, given = moved(program, device), tuple(one.to(device) for one in given)
     program._example_inputs = (given, {})
+    settings = _SETTINGS | (_INTEGERS if device == "cpu" and _holds(program, torch.int8) else {})
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             torch._inductor.aoti_compile_and_package(
-                program, package_path=str(target / _PACKAGE), inductor_configs=dict(_SETTINGS)
+                program, package_path=str(target / _PACKAGE), inductor_configs=settings
             )
     except Exception as error:  # whatever the compiler, or what it calls, runs into
         if not compiler():
@@ -83,8 +98,7 @@ def _check_same(program: Any, package: Path, given: Sequence[Any]) -> None:
     fed = [
         torch.randn(one.shape, generator=generator).to(one) if one.is_floating_point() else one for one in given
     ]  # fmt: skip
-    halves = {torch.float16, torch.bfloat16}
-    same = _HALF_SAME if any(value.dtype in halves for value in program.state_dict.values()) else _SAME
+    same = _FEW_SAME if _holds(program, torch.float16, torch.bfloat16, torch.int8) else _SAME
     with torch.inference_mode():
         wanted = program.module(check_guards=False)(*fed)
         found = torch._inductor.aoti_load_package(str(package))(*fed)
@@ -96,6 +110,11 @@ def _check_same(program: Any, package: Path, given: Sequence[Any]) -> None:
                 f"What PyTorch has compiled computes something else: {name!r} differs by {gap:.3g}.",
                 remedy="leave compile_graph out for this model.",
             )
+
+
+def _holds(program: Any, *dtypes: Any) -> bool:
+    """Whether a program has weights of one of some types."""
+    return any(value.dtype in dtypes for value in program.state_dict.values())
 
 
 def open_compiled(folder: Path, device: str) -> TorchSession:
@@ -122,19 +141,20 @@ def open_compiled(folder: Path, device: str) -> TorchSession:
     return TorchSession(call, inputs, outputs, device)
 
 
-def flat(program: Any, known: Program, *, dtype: Any = None) -> Any:
+def flat(program: Any, known: Program, *, module: Any = None, dtype: Any = None) -> Any:
     """A program that takes its inputs one by one and gives a dict of its outputs.
 
     Args:
         program: The program.
         known: Names and shapes.
+        module: What computes instead of it, called as it is; None: it does itself.
         dtype: Type of PyTorch to compute in; None: as it is.
     """
     import warnings
 
     torch = pytorch()
-    module = program.module(check_guards=False)
-    module._forward_pre_hooks.clear()
+    if module is None:
+        module = unguarded(program)
     if dtype is not None:
         module.to(dtype)
     call = caller(program)
@@ -150,7 +170,7 @@ def flat(program: Any, known: Program, *, dtype: Any = None) -> Any:
         [inspect.Parameter(spec.name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for spec in known.inputs]
     )
     whole = torch.nn.Module()  # the exporter does not look at the forward of a module that is a graph
-    whole.model = module
+    setattr(whole, _INNER, module)
     whole.forward = forward
     shapes = [
         {axis: torch.export.Dim.AUTO for axis, size in enumerate(spec.shape or ()) if size is None} or None
@@ -158,7 +178,21 @@ def flat(program: Any, known: Program, *, dtype: Any = None) -> Any:
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.export(whole, tuple(examples(known)), dynamic_shapes=tuple(shapes))
+        made = torch.export.export(whole, tuple(examples(known)), dynamic_shapes=tuple(shapes))
+    return _renamed(made)
+
+
+def _renamed(program: Any) -> Any:
+    """A program whose weights are called as they were in the module inside."""
+    start = f"{_INNER}."
+    for held in (program._state_dict, program._constants):
+        fresh = {name.removeprefix(start): value for name, value in held.items()}
+        held.clear()
+        held.update(fresh)
+    signature = program.graph_signature
+    for spec in (*signature.input_specs, *signature.output_specs):
+        spec.target = spec.target and spec.target.removeprefix(start)
+    return program
 
 
 def examples(known: Program) -> Sequence[Any]:

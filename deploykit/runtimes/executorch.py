@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.readers.pytorch.archive import TWO_LINES, Archive
 from deploykit.readers.pytorch.program import Program
 from deploykit.runtimes import _engines, _torch
@@ -55,6 +56,14 @@ class ExecuTorch(Runtime):
     def devices(self) -> tuple[Device, ...]:
         """The CPU, through XNNPACK; what other backends need is not in the Python package."""
         return (Device("cpu", available=True, detail="XNNPACK"),)
+
+    def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
+        """Integers as PyTorch's own kernels take them."""
+        yield from super().problems(target, effects, facts)
+        if "quantized" in effects and effects.isdisjoint({"float16", "bfloat16"}):
+            yield Problem(
+                "impossible", "programs are quantized with uint8 activations for PyTorch's kernels: XNNPACK has int8"
+            )
 
     def _compile_file(self, job: CompileJob) -> None:
         if _torch.is_script(job.source):

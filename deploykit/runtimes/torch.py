@@ -51,6 +51,8 @@ class Torch(Runtime):
         yield from super().problems(target, effects, facts)
         if "compiled" in effects and not _torch_program.compiler():
             yield Problem("impossible", "compiling needs a C++ compiler: install g++")
+        if "quantized" in effects and effects.isdisjoint(_HALF):
+            yield from _integers(target, effects, facts)
         if target.device != "cpu" or not facts.features:
             return
         for kind, able in _HALF.items():
@@ -82,6 +84,19 @@ class Torch(Runtime):
             script = _torch.opened_script(path, target.device)
             return _torch.TorchSession(script.call, script.inputs, script.outputs, target.device)
         return _torch.open_program(path, target.device)
+
+
+def _integers(target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
+    """Where PyTorch has no integer kernels for a program that was quantized."""
+    if target.device != "cpu" or (facts.machine and not facts.x86):
+        where = "a GPU" if target.device != "cpu" else facts.machine
+        yield Problem("pointless", f"PyTorch has integer kernels for programs on x86 alone: on {where} it is no faster")
+    elif "compiled" not in effects:
+        yield Problem(
+            "pointless",
+            "operator by operator, PyTorch computes integer layers in float32, with conversions around them: let "
+            "compile_graph follow",
+        )
 
 
 def _cuda(torch: Any) -> Device:

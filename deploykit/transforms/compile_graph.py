@@ -47,9 +47,9 @@ class CompileGraph(Transform):
     name = "compile_graph"
     label = "compiled"
     help = (
-        "PyTorch's compiler (AOTInductor) joins operators and writes C++ or Triton kernels for them. The file stays a "
-        "program that runs on any machine: it is compiled where it runs, once, before anything is timed. That takes "
-        "about a minute and a C++ compiler; a server compiles when it starts."
+        "PyTorch's compiler (AOTInductor) joins operators and writes C++ or Triton kernels for them; on x86, int8 "
+        "programs get integer kernels. The file stays a program for any machine: it is compiled where it runs, "
+        "once, before anything is timed. That takes about a minute and a C++ compiler; a server compiles at its start."
     )
     family = Family("compile", "triangle-right", 40)
     parameters = ()

@@ -10,6 +10,7 @@ from deploykit.core.layers.kinds import CONVOLUTIONS
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.transforms import _programs
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob, Variant
 from deploykit.transforms._quantizing import settings, stages
@@ -122,6 +123,33 @@ class _OnnxRuntime(Variant):
         )  # fmt: skip
 
 
+class _PyTorch(_programs.Integers):
+    label = "int8 dynamic (PyTorch)"
+    help = (
+        "PT2E by torchao: weights of linear layers per channel. With compile_graph, PyTorch's integer kernels for x86; "
+        "without, layers compute in float32 on rounded numbers."
+    )
+    uses = ("reduce_range", "exclude")
+    words = "linear layers, while the model runs,"
+    types = frozenset({"linear"})
+    floating = (*CONVOLUTIONS, "recurrent", "embedding")
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Weights of 8 bits."""
+        return frozenset({"quantized"} if parameters["exclude"] else {"quantized", "fully quantized"})
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Layers that stay float."""
+        yield from super().problems(parameters, facts)
+        yield from settings.problems(parameters, facts, floating=self.floating)
+
+    def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import pt2e
+
+        choice = pt2e.Choice(job["exclude"], narrow=job["reduce_range"])
+        job.notes[UNITS] = pt2e.quantize(job.source, job.target, choice, None, job.notes, job.report)
+
+
 def _narrow(parameters: dict[str, Any]) -> bool:
     return parameters.get("operators") == "matmul"
 
@@ -133,7 +161,8 @@ class QuantizeDynamic(Transform):
     label = "int8 dynamic"
     help = (
         "A quarter of the size without calibration data. Faster where matrix products dominate (dense layers, "
-        "recurrent networks, transformers); convolutions gain little."
+        "recurrent networks, transformers); convolutions gain little. Programs of PyTorch are faster only with "
+        "compile_graph after it."
     )
     family = QUANTIZE
     parameters = (
@@ -157,7 +186,7 @@ class QuantizeDynamic(Transform):
         settings.REDUCE_RANGE,
         settings.EXCLUDE,
     )
-    variants = (_TFLite(), _OnnxRuntime())
+    variants = (_TFLite(), _OnnxRuntime(), _PyTorch())
     excluding = settings.EXCLUDE.name
 
     def following(self, values: dict[str, Any], facts: Facts) -> dict[str, Value]:

@@ -108,7 +108,11 @@ class _PyTorch(_Half):
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Layers in float, not yet marked to be compiled."""
-        return FLOAT_LAYERS, Without("compiled", "to be compiled already", "compile last")
+        return (
+            FLOAT_LAYERS,
+            Without("compiled", "to be compiled already", "compile last"),
+            Without("quantized", "quantized in part, and scales of integers must stay float32"),
+        )
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.surgery.torch_programs import narrow

@@ -10,6 +10,7 @@ from deploykit.core.extras import require
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.transforms import _programs
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition, SameSignature
 from deploykit.transforms._contract import QUANTIZE, UNITS, Need, Stage, Transform, TransformJob, Variant
 from deploykit.transforms._quantizing import rounding, settings, stages
@@ -207,6 +208,41 @@ class _OnnxRuntime(Variant):
             _correct(job)
 
 
+class _PyTorch(_programs.Integers):
+    label = "int8 static (PyTorch)"
+    help = (
+        "PT2E by torchao: weights per channel. With compile_graph, PyTorch's integer kernels for x86; without, layers "
+        "compute in float32 on rounded numbers, which takes longer than float32 alone."
+    )
+    uses = ("calibration", "operators", "reduce_range", "exclude")
+    needs = ("calibration",)
+    words = "convolutions and linear layers"
+    types = frozenset({"conv1d", "conv2d", "linear"})
+    floating = ("recurrent", "embedding")
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Integer activations."""
+        found: dict[Effect, bool] = {
+            "int8": True, "quantized": True, "fully quantized": not parameters["exclude"],
+            "narrow": parameters["reduce_range"],
+        }  # fmt: skip
+        return frozenset(effect for effect, here in found.items() if here)
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Batches that do not fit, layers without an integer kernel."""
+        yield from super().problems(parameters, facts)
+        yield from settings.problems(parameters, facts, floating=self.floating)
+
+    def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import pt2e
+
+        job.notes["settings"] = {settings.OPERATORS.name: job[settings.OPERATORS.name]}
+        choice = pt2e.Choice(
+            job["exclude"], between=job["operators"] == "all", narrow=job["reduce_range"], method=job["calibration"]
+        )
+        job.notes[UNITS] = pt2e.quantize(job.source, job.target, choice, job.examples, job.notes, job.report)
+
+
 def _correct(job: TransformJob) -> None:
     """Correct the file that was written, beside the graph that was quantized."""
     from deploykit.surgery.correction import onnx_biases
@@ -239,7 +275,8 @@ class QuantizeStatic(Transform):
     label = "int8 static"
     help = (
         "Integer arithmetic throughout: a quarter of the size, and the fastest on CPUs for convolutional networks. "
-        "Accuracy depends on the calibration data and on which operators are quantized."
+        "Accuracy depends on the calibration data and on which operators are quantized. Programs of PyTorch are "
+        "faster only with compile_graph after it."
     )
     family = QUANTIZE
     parameters = (
@@ -296,7 +333,7 @@ class QuantizeStatic(Transform):
         ),
         settings.EXCLUDE,
     )
-    variants = (_TFLite(), _OnnxRuntime())
+    variants = (_TFLite(), _OnnxRuntime(), _PyTorch())
     excluding = settings.EXCLUDE.name
     careful: ClassVar[dict[str, Value]] = {"operators": "conv_matmul"}
 

@@ -39,6 +39,30 @@ def test_a_compiled_program_gives_the_same_answers(program, tmp_path):
     assert np.abs(next(iter(found.values())) - wanted).max() < 1e-5
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="PyTorch compiles with g++")
+@pytest.mark.parametrize("name", ["residual", "encoder"])
+@pytest.mark.proof(
+    "An int8 program (PT2E) compiled to integer kernels gives the answers of its own file",
+    against="PyTorch, operator by operator",
+)
+def test_a_compiled_int8_program_gives_its_own_answers(name, tmp_path, monkeypatch):
+    """Attention leaves transposed values to a linear layer, which must compile with a free batch as well."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    source, rng = tmp_path / f"{name}.pt2", np.random.default_rng(0)
+    shared().run(Task("torch_networks:save", {"name": name, "path": str(source)}, group="torch"))
+    shape = NETWORKS[name][0]
+    values = rng.integers(0, 50, (60, *shape)) if name == "encoder" else rng.standard_normal((60, *shape), np.float32)
+    model = dk.load(source)
+    data = dk.Dataset.from_arrays(values).check(model)
+    steps = dk.Step("quantize_static"), dk.Step("compile_graph")
+    rounded = dk.build(model, steps[0], data, target="torch").predict(values)
+    compiled = dk.build(model, dk.Recipe(steps), data, target="torch").predict(values)
+    exact = next(iter(work.predicted(source, "pytorch", {model.inputs[0].name: values}).values()))
+    first, second = (next(iter(found.values())) for found in (rounded, compiled))
+    assert 1e-4 < np.abs(first - exact).mean() < 0.05 * np.abs(exact).mean(), "the test cannot fail"
+    assert np.abs(second - first).max() < 0.02 * np.abs(exact).max(), "a number between two others goes to either"
+
+
 #: Shapes of their inputs, and whether the way on to TensorFlow knows all their operators.
 NETWORKS = {
     "residual": ((3, 32, 32), True), "next": ((3, 32, 32), True), "segments": ((3, 32, 32), True),

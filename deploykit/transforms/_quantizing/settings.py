@@ -54,7 +54,10 @@ REDUCE_RANGE = Parameter(
     "7-bit weights, for x86 processors without VNNI, whose 8-bit products can overflow.",
 )
 EXCLUDE = selection.setting(
-    "nodes", "operator types", "stay float", "Names are those in the ONNX graph after constant folding."
+    "nodes",
+    "operator types",
+    "stay float",
+    "Names are those in the ONNX graph after constant folding, or of the layers of a PyTorch program.",
 )
 
 
