@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.core.contract import Declared
-from deploykit.core.errors import DatasetError
+from deploykit.core.errors import DatasetError, SettingError
 from deploykit.data.labels import class_names
 from deploykit.data.media import Media
 from deploykit.data.preprocess import Preprocess
@@ -221,7 +221,8 @@ class Dataset(FromText, Media):
             images: Folder of the images; None: the one that the file is in.
             size: (height, width) of all images; None: the most frequent size.
             fit: How images of another size are fitted: ``"letterbox"`` keeps their shape between gray bars, as YOLO
-                models are trained; ``"stretch"`` scales both sides, as SSD models are.
+                models are trained; ``"stretch"`` scales both sides, as SSD models are. ``resize`` and ``fit`` of
+                ``preprocess`` have the server do the same with clients' images.
             test: Annotation file of held-out images.
             test_images: Their folder; None: the one of the others.
             **options: As in `from_arrays`, except ``classes``.
@@ -229,6 +230,7 @@ class Dataset(FromText, Media):
         Raises:
             DatasetError: A file is missing or not of that form, no image has a file, ids are used twice, or a category
                 is unknown.
+            SettingError: ``preprocess`` fits images in the other way.
 
         Example:
             >>> import json
@@ -249,6 +251,13 @@ class Dataset(FromText, Media):
         """
         from deploykit.data import sources
 
+        step = options.get("preprocess")
+        if isinstance(step, Preprocess) and step.resize is not None and step.fit != fit:
+            raise SettingError(
+                f"The images are fitted by {fit!r}, and preprocess= fits those of clients by {step.fit!r}: what is "
+                "served would see other images than what is judged.",
+                remedy=f"give preprocess=dk.Preprocess(…, fit={fit!r}), or fit={step.fit!r}.",
+            )
         found = sources.read_coco(
             Path(annotations), None if images is None else Path(images), size, fit,
             None if test is None else Path(test), None if test_images is None else Path(test_images),

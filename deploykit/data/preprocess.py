@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
 from deploykit.core.serial import RARE, Plain
 from deploykit.data.axes import channel_move, channel_order, crossing, remedy, reordering
-from deploykit.data.resize import FILTER, resized
+from deploykit.data.resize import FILTER, FITS, Fit, resized
 from deploykit.data.tokens.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Preprocess(Plain):
             to (channel, height, width) or back, they are transposed; any other exchange of axes is refused.
         resize: (height, width) to resize images to, bilinearly and with antialiasing (Pillow's BILINEAR filter,
             however the images are read); whole numbers stay whole numbers. None keeps the size.
+        fit: How ``resize`` fits images of another shape: ``"stretch"`` scales both sides, ``"letterbox"`` keeps their
+            shape between gray bars, as YOLO models are trained.
         layout: Channel order the model takes, ``"channels_first"`` or ``"channels_last"``, for images in the other
             order; None keeps it.
         transpose: Order of the axes of one example, for example ``(2, 0, 1)`` for (height, width, channel) to
@@ -64,6 +66,7 @@ class Preprocess(Plain):
     offset: float = 0.0
     reshape: tuple[int, ...] | None = None
     resize: tuple[int, int] | None = None
+    fit: Fit = "stretch"
     layout: Literal["channels_first", "channels_last"] | None = None
     transpose: tuple[int, ...] | None = None
     mean: float | tuple[float, ...] | None = None
@@ -79,7 +82,7 @@ class Preprocess(Plain):
         for name, length in (("reshape", None), ("resize", 2)):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _sizes(name, value, length))
-        for name, known in (("layout", LAYOUTS), ("channels", CHANNEL_ORDERS)):
+        for name, known in (("fit", FITS), ("layout", LAYOUTS), ("channels", CHANNEL_ORDERS)):
             if (value := getattr(self, name)) is not None and value not in known:
                 raise unknown_name(f"value for Preprocess: {name},", value, known)
         for name in ("mean", "std"):
@@ -92,6 +95,8 @@ class Preprocess(Plain):
     def _check_together(self) -> None:
         if self.layout is not None and self.transpose is not None:
             raise SettingError("Preprocess: both layout and transpose are given.", remedy="give one of them.")
+        if self.fit != "stretch" and self.resize is None:
+            raise SettingError(f"Preprocess: fit={self.fit!r} needs the size to fit into.", remedy="give resize.")
         lengths = {n: len(v) for n in ("mean", "std") if isinstance(v := getattr(self, n), tuple)}
         if len(set(lengths.values())) > 1:
             raise SettingError(
@@ -136,7 +141,8 @@ class Preprocess(Plain):
         if self.reshape is not None:
             found.append(f"reshape to {self.reshape}")
         if self.resize is not None:
-            found.append(f"resize to {self.resize} ({FILTER})")
+            how = "between gray bars, " if self.fit == "letterbox" else ""
+            found.append(f"resize to {self.resize} ({how}{FILTER})")
         if self.channels is not None:
             found.append("channels reversed")
         if self.scale != 1.0:
@@ -226,7 +232,7 @@ class Preprocess(Plain):
         if self.layout == "channels_last":
             batch = _channels_moved(batch, -1)
         if self.resize is not None:
-            batch = resized(batch, self.resize)
+            batch = resized(batch, self.resize, self.fit)
         if self.channels is not None:
             batch = self._reversed(batch)
         if self._computes:

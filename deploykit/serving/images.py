@@ -58,7 +58,7 @@ class Images:
         pixels = _Pixels(spec, dims)
         images = [pixels.read(file) for file in files]
         if len({image.shape for image in images}) > 1 and step.resize is not None:
-            images = [resized(image[None], step.resize)[0] for image in images]
+            images = [resized(image[None], step.resize, step.fit)[0] for image in images]
         if len({image.shape for image in images}) > 1:
             sizes = sorted({f"{i.shape[1]} × {i.shape[0]}" for i in images})
             raise InvalidInputError(

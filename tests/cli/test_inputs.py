@@ -134,10 +134,12 @@ def test_images_with_boxes(tmp_path):
     boxed = data(*flags)
     assert boxed.classes == ("bus",)
     np.testing.assert_allclose(boxed.labels()[0, 0], [0, 0.25, 0.5, 0.75, 0, 0])
-    assert boxed.preprocess["input"].resize is None  # what is served comes with its bars
+    step = boxed.preprocess["input"]
+    assert (step.resize, step.fit) == ((32, 32), "letterbox")  # what is served gets the same bars
     stretched = data(*flags, "--fit", "stretch")
     np.testing.assert_allclose(stretched.labels()[0, 0], [0, 0, 0.5, 1, 0, 0])
-    assert stretched.preprocess["input"].resize == (32, 32)
+    step = stretched.preprocess["input"]
+    assert (step.resize, step.fit) == ((32, 32), "stretch")
     np.savez(tmp_path / "d.npz", x=X, y=Y)
     with pytest.raises(argparse.ArgumentTypeError, match="--fit applies to"):
         data("--data", tmp_path / "d.npz", "--fit", "stretch")

@@ -128,6 +128,18 @@ def test_one_clear_error(tmp_path, change, words):
     assert words in str(caught.value)
 
 
+def test_clients_images_are_fitted_as_those_that_are_judged(tmp_path):
+    file = written(tmp_path / "images")
+    for fit, other in (("letterbox", "stretch"), ("stretch", "letterbox")):
+        step = dk.Preprocess(resize=(32, 32), fit=fit)
+        data = dk.Dataset.from_coco(file, size=(32, 32), fit=fit, preprocess=step)
+        assert data.preprocess["input"] == step
+        with pytest.raises(
+            SettingError, match=f"fitted by '{other}', and preprocess= fits those of clients by '{fit}'"
+        ):
+            dk.Dataset.from_coco(file, size=(32, 32), fit=other, preprocess=step)
+
+
 def test_other_files(tmp_path):
     for text, words in (("[]", "detection results"), ("{", "is not JSON"), ("3", "has no images")):
         (tmp_path / "a.json").write_text(text)

@@ -229,6 +229,39 @@ def test_resizing_keeps_the_kind_of_numbers():
     np.testing.assert_array_equal(same, RGB)
 
 
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (50, 20), (1, 40), (8, 12)])
+def test_a_letterbox_keeps_the_shape_of_the_picture(shape):
+    """As YOLO's tools have it: as large as it can be, in the middle, an odd row or column more behind it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1, *shape, 3)).astype(np.uint8)
+    step = Preprocess(resize=(8, 12), fit="letterbox")
+    ratio = min(8 / shape[0], 12 / shape[1])
+    high, wide = (max(1, round(side * ratio)) for side in shape)
+    picture = Image.fromarray(pixels[0]).resize((wide, high), Image.Resampling.BILINEAR)
+    left, top = (round((room - side) / 2 - 0.1) for room, side in ((12, wide), (8, high)))
+    wanted = Image.new("RGB", (12, 8), (114, 114, 114))
+    wanted.paste(picture, (left, top))
+    np.testing.assert_array_equal(step.apply(pixels)[0], wanted)
+    wide = Preprocess(resize=(8, 12), fit="letterbox", layout="channels_first").apply(pixels.astype(np.uint16) * 257)
+    assert wide.dtype == np.uint16
+    np.testing.assert_allclose(
+        np.moveaxis(wide[0], 0, -1) / 257, np.asarray(wanted), atol=1
+    )  # Pillow rounds bytes twice
+
+
+def test_a_letterbox_must_know_its_size_and_what_gray_is():
+    with pytest.raises(SettingError, match=r"fit='letterbox' needs the size to fit into.*give resize"):
+        Preprocess(fit="letterbox")
+    with pytest.raises(SettingError, match="letterbox"):
+        Preprocess(resize=(4, 4), fit="crop")
+    step = Preprocess(resize=(4, 4), fit="letterbox", scale=0.5)
+    with pytest.raises(DatasetError, match="examples of dtype float32 do not say what gray is"):
+        step.apply(np.zeros((1, 4, 8, 3), np.float32))
+    assert step.apply(np.ones((1, 4, 4, 3), np.float32)).max() == 0.5
+    assert Preprocess.from_json(step.to_json()) == step
+    assert "resize to (4, 4) (between gray bars, bilinear, antialiased)" in step.words()
+    assert step.code() == 'dk.Preprocess(scale=0.5, resize=(4, 4), fit="letterbox")'
+
+
 def test_settings_as_words_code_and_json():
     step = Preprocess(
         scale=1 / 255, mean=np.array(MEAN), std=list(STD), layout="channels_first", resize=[4, 4], channels="reversed"

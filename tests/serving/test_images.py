@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import deploykit as dk
 from deploykit.serving.dataplane import DataPlane
@@ -144,6 +144,21 @@ def test_preprocessing_of_the_manifest_is_what_an_image_goes_through(summing, wi
     for body, wanted in ((form(parts[0]), [small]), (form(*parts), [small, large])):
         found = answer(within, service, "/v1/models/graph:predict", body, **FORM)["predictions"]
         np.testing.assert_allclose(found, [w.sum((0, 1))[::-1] / 255 for w in wanted], rtol=1e-5)
+
+
+def test_images_are_fitted_between_gray_bars_as_they_were_for_the_sweep(summing, within):
+    images = RNG.integers(0, 256, (60, 4, 8, 3)).astype(np.uint8)
+    service = summing(images, dk.Preprocess(scale=1 / 255, resize=(4, 8), fit="letterbox"), (4, 8, 3))
+    tall = np.tile(COLOR, (2, 1, 1))
+    padded = [
+        ImageOps.pad(Image.fromarray(p), (8, 4), Image.Resampling.BILINEAR, color=(114,) * 3) for p in (COLOR, tall)
+    ]
+    wanted = [np.asarray(p, np.float64).sum((0, 1)) / 255 for p in padded]
+    body = form(("a", encoded(COLOR), "a.png"), ("a", encoded(tall), "b.png"))
+    found = answer(within, service, "/v1/models/graph:predict", body, **FORM)["predictions"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    rows = answer(within, service, "/v1/models/graph:predict", {"instances": [tall.tolist()]})["predictions"]
+    np.testing.assert_allclose(rows, wanted[1:], rtol=1e-5)
 
 
 def test_gray_images_are_widened_and_turned_as_in_a_folder(summing, within):

@@ -1,9 +1,11 @@
 """A detector from its data to its exported folder: the mAP that a sweep reports is pycocotools' of what it stores."""
 
+import numpy as np
 import pytest
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.errors import SettingError
 from deploykit.testing.detector import CLASSES, scenes
 from tests.metrics.coco_reference import coco_precision
 
@@ -79,6 +81,30 @@ def test_what_a_server_answers_is_read_as_boxes(report, tmp_path):
         near = [min(max(abs(a - b) for a, b in zip(corners(box), one[1:], strict=True)) for one in there
                     if one[0] == box.label) for box in boxes]  # fmt: skip
         assert all(distance < 0.07 for distance in near), near
+
+
+def test_boxes_are_shares_of_the_image_that_was_sent(detector, tmp_path):
+    """A picture that is twice as wide as the model's images gets bars; its boxes lie where they lay."""
+    images, labels = scenes(60, seed=4)
+    step = dk.Preprocess(**{**STEPS.settings, "resize": images.shape[1:3], "fit": "letterbox"})
+    data = dk.Dataset.from_arrays(images, labels, classes=CLASSES, preprocess=step)
+    artifact = dk.export(dk.build(detector, dk.Recipe(()), data, target="onnxruntime"), tmp_path / "served")
+    high, wide = images.shape[1:3]
+    one, size = int(np.argmax((labels[..., 4] >= 0).sum(axis=1))), (2 * high, 4 * wide)
+    sent = np.full((1, *size, 3), 114, np.uint8)
+    sent[0, :, wide : 3 * wide] = images[one].repeat(2, axis=0).repeat(2, axis=1)  # its own bars, then the server's
+    with dk.serve(artifact, port=0) as server:
+        answer = server.predict(sent)
+        (boxes,) = dk.detections(answer, server.artifact, min_score=0.0, sizes=[size])
+        (inside,) = dk.detections(answer, server.artifact, min_score=0.0)
+        with pytest.raises(SettingError, match="one size for each of 1 images, got 2"):
+            dk.detections(answer, server.artifact, sizes=[size, size])
+    assert len(boxes) == len(inside) > 0
+    for box, bare in zip(boxes, inside, strict=True):
+        assert (box.left, box.right) == pytest.approx((bare.left, bare.right))
+        # Half of the rows are bars, a quarter above and a quarter below.
+        wanted = tuple(min(1, max(0, 2 * (edge - 0.25))) for edge in (bare.top, bare.bottom))
+        assert (box.top, box.bottom) == pytest.approx(wanted, abs=0.02)
 
 
 def corners(box):

@@ -17,7 +17,7 @@ from deploykit.core.settings.options import BuildOptions, SeedOptions, Signature
 from deploykit.core.settings.synthesis import BETWEEN, METHODS, PARAMETERS
 from deploykit.data.kinds import reader_of
 from deploykit.data.preprocess import CHANNEL_ORDERS, LAYOUTS
-from deploykit.data.resize import FITS
+from deploykit.data.resize import FITS, Fit
 from deploykit.reporting.progress import Lines, TerminalBar
 
 if TYPE_CHECKING:
@@ -208,9 +208,9 @@ def data(options: argparse.Namespace) -> Dataset:
     if options.classes:
         common["classes"] = options.classes
     if reader == "from_coco":
-        fit = options.fit or FITS[0]
-        if fit == "letterbox":  # what is served comes in the model's size: resizing it would stretch it
-            common["preprocess"] = replace(preprocess, resize=None)
+        fit: Fit = options.fit or FITS[0]
+        if preprocess.resize is not None:  # clients' images are fitted as these are
+            common["preprocess"] = replace(preprocess, fit=fit)
         return dk.Dataset.from_coco(
             path, options.images, size=preprocess.resize, fit=fit, test=options.test_data,
             test_images=options.test_images, **common,

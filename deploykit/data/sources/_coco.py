@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from deploykit.core.errors import DatasetError, unknown_name
 from deploykit.data.boxes import padded
 from deploykit.data.reading import Found, Origin
-from deploykit.data.resize import FILTER, FITS, resized
+from deploykit.data.resize import FILTER, FITS, Place, placed, resized
 from deploykit.data.sources._paths import present, shown
 from deploykit.data.sources._picture import Pictures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Gray of the bars of a letterbox, as YOLO's tools have it.
-GRAY = 114
 _PARTS = ("images", "annotations", "categories")
 #: Sizes of a picture and of its entry may differ by this share and still be the same picture at another resolution.
 _SAME_SHAPE = 0.02
@@ -74,8 +72,8 @@ def read_coco(
         for image in part.images:
             pixels = pictures.read(_file(part, image), None)
             scaled += pixels.shape[:2] != size
-            pixels, place = _fitted(pixels, size, fit)
-            arrays.append(pixels)
+            place = placed((pixels.shape[0], pixels.shape[1]), size, fit)
+            arrays.append(resized(pixels[None], size, fit)[0])
             labels.append(_labels(part.boxes.get(image["id"], []), image, numbers, place, size))
         found[f"x{key}"], boxes[f"y{key}"] = arrays, labels
     most = max(len(one) for part in boxes.values() for one in part)
@@ -250,40 +248,18 @@ def _stated(read: _Read, image: dict[str, Any]) -> tuple[float, float]:
     return image["stated"]  # type: ignore[no-any-return]  # set just before
 
 
-def _fitted(
-    pixels: NDArray[Any], size: tuple[int, int], fit: str
-) -> tuple[NDArray[Any], tuple[float, float, float, float]]:
-    """An image of the size, and where the picture lies in it: left, top, width, height in pixels."""
-    import numpy as np
-
-    height, width = size
-    whole = (0.0, 0.0, float(width), float(height))
-    if pixels.shape[:2] == size:
-        return pixels, whole
-    if fit == "stretch":
-        return resized(pixels[None], size)[0], whole
-    scale = min(height / pixels.shape[0], width / pixels.shape[1])
-    inner = (max(1, round(pixels.shape[0] * scale)), max(1, round(pixels.shape[1] * scale)))
-    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-    level = np.array(GRAY / 255 * np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else GRAY / 255)
-    canvas = np.full((height, width, pixels.shape[2]), level.astype(pixels.dtype), pixels.dtype)
-    canvas[top : top + inner[0], left : left + inner[1]] = resized(pixels[None], inner)[0]
-    return canvas, (float(left), float(top), float(inner[1]), float(inner[0]))
-
-
 def _labels(
     boxes: list[dict[str, Any]], image: Mapping[str, Any], numbers: Mapping[int, int],
-    place: tuple[float, float, float, float], size: tuple[int, int],
+    place: Place, size: tuple[int, int],
 ) -> NDArray[Any]:  # fmt: skip
     """Boxes of an image as shares of the fitted one, shape (boxes, 6)."""
     import numpy as np
 
     width, height = image["stated"]
-    left, top, inner_width, inner_height = place
     found = np.zeros((len(boxes), 6))
     for row, entry in zip(found, boxes, strict=True):
         corners = np.array(entry["corners"]) / (width, height, width, height)
-        moved = corners * (inner_width, inner_height, inner_width, inner_height) + (left, top, left, top)
+        moved = corners * (*place[2:], *place[2:]) + (*place[:2], *place[:2])
         row[:4] = moved / (size[1], size[0], size[1], size[0])
         row[4:] = numbers[entry["category_id"]], bool(entry.get("iscrowd"))
     exact = found.astype(np.float32)

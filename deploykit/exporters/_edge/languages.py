@@ -93,7 +93,8 @@ def single(value: float, dtype: str) -> str:
 
 def says(fed: Fed) -> str:
     """What a function takes and gives, for its comment."""
-    before = f", resized to {fed.resized[0]} × {fed.resized[1]} before" if fed.resized else ""
+    how = "fitted between gray bars into" if fed.fit == "letterbox" else "resized to"
+    before = f", {how} {fed.resized[0]} × {fed.resized[1]} before" if fed.resized else ""
     return f"{text(fed.name)}: {fed.raw_dtype} {_shape(fed.raw_shape)}{before} to {fed.dtype} {_shape(fed.shape)}"
 
 

@@ -54,6 +54,7 @@ class Fed:
         scale: Quantization q = round(r / scale) + zero_point of the file's values; 0: none.
         zero_point: See ``scale``.
         resized: (height, width) that images must be resized to before they are given; () for none.
+        fit: How, see `deploykit.data.resize.resized`.
         constant: The value that fills it, whatever the example; None: it is fed.
     """
 
@@ -72,6 +73,7 @@ class Fed:
     scale: float = 0.0
     zero_point: int = 0
     resized: tuple[int, ...] = ()
+    fit: str = "stretch"
     constant: float | None = None
 
     @property
@@ -219,11 +221,13 @@ def _fed(base: Fed, step: Preprocess, raw: NDArray[Any]) -> tuple[Fed, NDArray[A
     import numpy as np
 
     resized: tuple[int, ...] = ()
+    fit = "stretch"
     if step.resize is not None:
         resized = step.resize
         last = step.layout if step.layout == "channels_last" else None
-        raw = Preprocess(reshape=step.reshape, resize=step.resize, layout=last).apply(raw)
-        step = replace(step, reshape=None, resize=None, layout=None if last else step.layout)
+        fit = step.fit
+        raw = Preprocess(reshape=step.reshape, resize=step.resize, fit=fit, layout=last).apply(raw)
+        step = replace(step, reshape=None, resize=None, fit="stretch", layout=None if last else step.layout)
     if raw.dtype.name not in DTYPES:
         raw = raw.astype(base.dtype)
     shape = raw.shape[1:]
@@ -249,7 +253,7 @@ def _fed(base: Fed, step: Preprocess, raw: NDArray[Any]) -> tuple[Fed, NDArray[A
         channel = next(a for a, n in enumerate(found.shape) if n == channels and np.array_equal(found, grid[a]))
     made = replace(
         base, raw_dtype=raw.dtype.name, raw_shape=tuple(shape), sizes=tuple(index.shape), strides=strides,
-        start=start, channel=channel, steps=tuple(steps), resized=resized,
+        start=start, channel=channel, steps=tuple(steps), resized=resized, fit=fit,
     )  # fmt: skip
     return made, np.ascontiguousarray(raw)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from deploykit.core.contract import Contract
 from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.serial import Plain
+from deploykit.data.preprocess import Preprocess
+from deploykit.data.resize import placed
 from deploykit.measuring.boxes.decoding import decoded
 
 if TYPE_CHECKING:
@@ -57,7 +59,11 @@ class Contracted(Protocol):
 
 
 def detections(
-    outputs: Mapping[str, Any] | NDArray[Any], source: Any, *, min_score: float = 0.3
+    outputs: Mapping[str, Any] | NDArray[Any],
+    source: Any,
+    *,
+    min_score: float = 0.3,
+    sizes: Sequence[tuple[int, int]] | None = None,
 ) -> list[list[DetectedBox]]:
     """The boxes in a detector's raw outputs, as a sweep has read them: corners, classes, suppression and all.
 
@@ -67,12 +73,15 @@ def detections(
         source: What knows how they are to be read: an artifact (``server.artifact`` as well), a report, or the result
             of ``dk.examine``.
         min_score: Boxes with a lower score are left out.
+        sizes: (height, width) of each image as it was sent, where the server fits images between gray bars: boxes are
+            then shares of these images. None: shares of the image that the model got, bars included.
 
     Returns:
         For each image its boxes, the surest first.
 
     Raises:
-        SettingError: ``source`` knows no contract, or the score is not between 0 and 1.
+        SettingError: ``source`` knows no contract, the score is not between 0 and 1, or there are more or fewer sizes
+            than images, or there is no artifact to know of bars.
         DatasetError: The model is not a detector, an output is missing, or the outputs hold NaN.
 
     Example:
@@ -103,7 +112,34 @@ def detections(
             remedy="give all of the model's outputs by name.",
         )
     rows = decoded({name: np.asarray(given[name]) for name in parts if name}, detection)
-    return [[_box(row, names) for row in _kept(image, min_score)] for image in rows.astype(float).tolist()]
+    images = rows.astype(float).tolist()
+    found = [[_box(row, names) for row in _kept(image, min_score)] for image in images]
+    if sizes is None:
+        return found
+    if len(sizes) != len(found):
+        raise SettingError(f"The argument sizes must have one size for each of {len(found)} images, got {len(sizes)}.")
+    if not isinstance(source, Exported):
+        raise SettingError(
+            f"The argument sizes needs to know how a server fits images; got {type(source).__name__}.",
+            remedy="pass the artifact: server.artifact, or dk.Artifact.open(path).",
+        )
+    step = next((step for step in source.manifest.preprocess.values() if step.fit == "letterbox"), None)
+    return [[_without_bars(box, size, step) for box in boxes] for boxes, size in zip(found, sizes, strict=True)]
+
+
+def _without_bars(box: DetectedBox, given: tuple[int, int], step: Preprocess | None) -> DetectedBox:
+    """A box as shares of the picture between the bars, cut at its edges; None: there are no bars."""
+    if step is None or step.resize is None:
+        return box
+    (height, width), place = step.resize, placed((int(given[0]), int(given[1])), step.resize, step.fit)
+
+    def across(share: float) -> float:
+        return min(1.0, max(0.0, (share * width - place.left) / place.width))
+
+    def down(share: float) -> float:
+        return min(1.0, max(0.0, (share * height - place.top) / place.height))
+
+    return replace(box, left=across(box.left), right=across(box.right), top=down(box.top), bottom=down(box.bottom))
 
 
 def _known(source: Any) -> tuple[Contract, Sequence[str]]:
