@@ -84,6 +84,11 @@ def test_from_a_file_to_a_served_model_and_a_notebook(page, lab, folder):
 def _load_data(page):
     """What does not fit is put right with one click each."""
     page.get_by_label("Path or variable").fill("fashion.npz")
+    fields = page.get_by_role("group", name="Settings of arrays")
+    fields.get_by_label("Classes").fill("a, b, a")
+    fields.get_by_label("Classes").press("Tab")
+    page.get_by_text("Classes must name each one once, 'a' is there twice.").wait_for()
+    assert fields.get_by_label("Classes").input_value() == ""
     page.get_by_label("Scale").fill("a lot")
     page.get_by_role("button", name="Load", exact=True).click()  # the kernel refuses it, and nothing is loaded
     page.get_by_text("Scale must be a number or a fraction such as 1/255, got 'a lot'.").wait_for()
