@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.result import Interval
-from deploykit.measuring.statistics import CONFIDENCE, paired_shares, t_test
+from deploykit.measuring.statistics import CONFIDENCE, paired_shares, share, t_test
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,6 +104,23 @@ def design_effect(differences: NDArray[np.float64], sizes: NDArray[np.float64], 
     apart = float(((differences - sizes * mean) ** 2).sum()) * groups / max(1, groups - 1)
     alone = differing - count * mean**2
     return min(max((apart + 2 * usual) / (alone + 2), 1.0), float(sizes.max()))
+
+
+def share_of_groups(hits: NDArray[np.bool_], own: NDArray[np.int64]) -> Interval:
+    """As `deploykit.measuring.statistics.share`, of hits in groups, divided by their design effect.
+
+    One hit that its whole group shares is counted in it, as in `design_effect`.
+    """
+    import numpy as np
+    from scipy.special import stdtrit
+
+    sums, sizes = totals(hits.astype(np.float64), own), totals(np.ones(len(own)), own)
+    count, groups, mean = len(own), len(sizes), float(hits.mean())
+    apart = float(((sums - sizes * mean) ** 2).sum()) * groups / max(1, groups - 1)
+    alone = count * mean * (1 - mean)
+    effect = min(max((apart + count / groups) / (alone + 1), 1.0), float(sizes.max()))
+    wide = float(stdtrit(max(1, groups - 1), (1 + CONFIDENCE) / 2))
+    return share(float(sums.sum()) / effect, count / effect, wide)
 
 
 def _signs(sizes: NDArray[np.int64], total: int) -> float:

@@ -90,11 +90,17 @@ def paired_shares(better: float, worse: float, count: float, quantile: float) ->
     return max(-1.0, up - down - half), min(1.0, up - down + half)
 
 
-def share(hits: int, count: int) -> Interval:
-    """A proportion with Wilson's 95 % score interval (J. Am. Stat. Assoc. 22, 1927)."""
+def share(hits: float, count: float, quantile: float = 0.0) -> Interval:
+    """A proportion with Wilson's 95 % score interval (J. Am. Stat. Assoc. 22, 1927).
+
+    Args:
+        hits: How many are hits.
+        count: Of how many.
+        quantile: How many standard errors it is wide, to each side; 0: the normal distribution's.
+    """
     from scipy.special import ndtri
 
-    z = float(ndtri((1 + CONFIDENCE) / 2))
+    z = quantile or float(ndtri((1 + CONFIDENCE) / 2))
     value = hits / count
     center = (value + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(value * (1 - value) / count + (z / (2 * count)) ** 2)

@@ -9,9 +9,9 @@ from scipy import stats
 from deploykit.core.contract import OutputMeaning
 from deploykit.measuring import calibration
 from deploykit.measuring.accuracy import Paired, compare, score
-from deploykit.measuring.grouped import as_groups, design_effect, numbered, paired_binary_groups
+from deploykit.measuring.grouped import as_groups, design_effect, numbered, paired_binary_groups, share_of_groups
 from deploykit.measuring.pooling import paired_change
-from deploykit.measuring.statistics import paired_binary
+from deploykit.measuring.statistics import paired_binary, share
 from deploykit.metrics._contract import METRICS
 from deploykit.reporting.evidence import class_changes
 
@@ -180,3 +180,22 @@ def test_pooled_changes_of_one_group_are_unknown():
     parts = [metric.parts(side, labels) for side in (after, before)]
     _, change, p_value = paired_change(metric, *parts, groups=np.zeros(40))
     assert (change.low, change.high, p_value) == (-np.inf, np.inf, 1.0)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
+def test_the_interval_of_a_share_covers_what_is_true(alike):
+    rng = np.random.default_rng(11)
+    covered = 0
+    for _ in range(300):
+        sizes = rng.integers(5, 25, 30)
+        own = np.repeat(np.arange(30), sizes)
+        whole = rng.random(30)[own] < 0.8
+        hits = np.where(rng.random(len(own)) < alike, whole, rng.random(len(own)) < 0.8)
+        found = share_of_groups(hits, own)
+        assert found.value == pytest.approx(hits.mean())
+        covered += found.low <= 0.8 <= found.high
+    assert covered / 300 >= 0.92
+    every = share_of_groups(np.ones(300, bool), np.repeat(np.arange(30), 10))
+    student = stats.t.ppf(0.975, 29)
+    assert every.low == pytest.approx(30 / (30 + student**2))  # Wilson's for thirty videos, and not 300 frames
+    assert share(30, 30).low == pytest.approx(stats.binomtest(30, 30).proportion_ci(method="wilson").low)

@@ -12,6 +12,7 @@ from deploykit.core.result import Interval
 from deploykit.core.serial import Plain
 from deploykit.measuring.answers import answers, are_classes, shares
 from deploykit.measuring.calibration import BINS, Gaps, change
+from deploykit.measuring.grouped import numbered, share_of_groups
 from deploykit.measuring.statistics import share
 from deploykit.reporting import numbers
 from deploykit.reporting.views.drawing import shown
@@ -152,7 +153,7 @@ def compare(
         meaning: What the output is.
         split: Of which split, for the words.
         against: What ``before`` belongs to, in words.
-        groups: What each example is a part of, as in `Split`: the interval of the change counts groups.
+        groups: What each example is a part of, as in `Split`: intervals count groups.
 
     Raises:
         DatasetError: There are no confidences, or no labels.
@@ -179,22 +180,25 @@ def compare(
         Gaps.of(shares(scores[known], meaning), answers(scores[known]), labels[known]) for scores in (before, after)
     )
     scores = "probabilities" if meaning.kind in ("probabilities", "probability") else "softmax of the outputs"
-    moved = change(old, new, groups=None if groups is None else groups[known])
+    own = None if groups is None else groups[known]
+    moved = change(old, new, groups=own)
     return Calibration(
         old.error(), new.error(), moved, -float(old.gaps.mean()), -float(new.gaps.mean()),
-        (*_bins("before", old), *_bins("after", new)), int(known.sum()), split, scores, against,
+        (*_bins("before", old, own), *_bins("after", new, own)), int(known.sum()), split, scores, against,
     )  # fmt: skip
 
 
-def _bins(side: str, gaps: Gaps) -> list[CalibrationBin]:
+def _bins(side: str, gaps: Gaps, groups: NDArray[Any] | None) -> list[CalibrationBin]:
     found = []
     for place in range(BINS):
         mine = gaps.bins == place
+        own = None if groups is None else numbered(groups[mine])
+        right = gaps.right[mine]
         if mine.any():
             found.append(
                 CalibrationBin(
                     side, place / BINS, (place + 1) / BINS, int(mine.sum()), float(gaps.confidence[mine].mean()),
-                    share(int(gaps.right[mine].sum()), int(mine.sum())),
+                    share(int(right.sum()), len(right)) if own is None else share_of_groups(right, own),
                 )
             )  # fmt: skip
     return found
