@@ -68,7 +68,7 @@ def test_a_step_key_depends_on_what_decides_the_output(quick):
 def test_impossible_combinations_have_a_reason(quick):
     reasons = {o.label: o.reason for o in quick.left_out}
     assert "int8 dynamic on TensorFlow" in reasons
-    assert "makes an ONNX or TFLite file; TensorFlow cannot run it" in reasons["int8 dynamic on TensorFlow"]
+    assert "makes an ONNX or PyTorch or TFLite file; TensorFlow cannot run it" in reasons["int8 dynamic on TensorFlow"]
 
 
 def test_of_an_onnx_model_the_applicable_part_is_planned():
