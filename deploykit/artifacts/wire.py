@@ -64,15 +64,20 @@ def _datatype(dtype: Any) -> str:
     return DATATYPES[dtype.name]
 
 
+def plain(dtype: Any) -> bool:
+    """Whether the bytes of numbers are on the wire as they are in memory."""
+    return _LITTLE and dtype.isnative and dtype.kind not in "SUO"
+
+
 def to_bytes(array: NDArray[Any]) -> bytes:
     """Little-endian, row-major; text as a 4-byte length and UTF-8 for each element, bytes as they are."""
     dtype = array.dtype
+    if plain(dtype):
+        return array.tobytes()
     if dtype.kind in "SUO":
         texts = (v if isinstance(v, bytes) else str(v).encode() for v in array.ravel().tolist())
         return b"".join(struct.pack("<I", len(t)) + t for t in texts)
-    if not (_LITTLE and dtype.isnative):
-        array = array.astype(dtype.newbyteorder("<"))
-    return array.tobytes()
+    return array.astype(dtype.newbyteorder("<")).tobytes()
 
 
 def check_sizes(shape: Sequence[int]) -> None:

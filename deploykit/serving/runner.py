@@ -104,6 +104,9 @@ class Runner:
         #: Batches that still have to be quick in the thread before the event loop runs them again.
         self._distrust = 0
         self._arrived: dict[tuple[object, ...], deque[tuple[Batch, Waiter]]] = {}
+        #: The kind that came last, and its queue: most batches are of one kind. None: none waits that can be joined.
+        self._kind: tuple[object, ...] | None = None
+        self._queue: deque[tuple[Batch, Waiter]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deploykit-inference")
 
     @property
@@ -280,10 +283,9 @@ class Runner:
             return False
         if not self._arrived:
             asyncio.get_running_loop().call_soon(self._run_arrived)
-        queue = self._arrived.get(batch.kind)
-        if queue is None:
-            queue = self._arrived[batch.kind] = deque()
-        queue.append((batch, waiter))
+        if batch.kind is not self._kind:
+            self._kind, self._queue = batch.kind, self._arrived.setdefault(batch.kind, deque())
+        self._queue.append((batch, waiter))
         return True
 
     def _run_arrived(self) -> None:
@@ -307,6 +309,7 @@ class Runner:
         """As many of the kind that waits longest as may run together; the rest of them go behind the other kinds."""
         kind = next(iter(self._arrived))
         queue = self._arrived.pop(kind)
+        self._kind = None
         left = self._plane.most_joined
         if sum([batch.count for batch, _ in queue]) <= left:
             return [one for one in queue if not one[1].gone]

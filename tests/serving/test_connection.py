@@ -140,6 +140,27 @@ def test_requests_sent_ahead_are_answered_in_order(talk):
     talk(script)
 
 
+def test_each_request_is_read_by_its_own_head(talk):
+    """Most clients repeat their heads; some differ in a header alone, or come in parts."""
+    other = head("X-Other: 1") + BODY
+    long = head(f"X-Long: {'a' * 4000}") + BODY
+    given = [POST, POST, other, POST, GET, GET, long, long, POST]
+
+    async def script(server):
+        for step in (1 << 20, 50):
+            reader, writer = await connect(server)
+            found = []
+            for request_ in given:
+                for start in range(0, len(request_), step):
+                    writer.write(request_[start : start + step])
+                    await asyncio.sleep(0)
+                found.append((await answer(reader))[0])
+            assert found == [200] * len(given)
+            writer.close()
+
+    talk(script)
+
+
 def test_a_request_in_single_bytes_is_the_same_request(talk):
     async def script(server):
         whole = head("Connection: close") + BODY

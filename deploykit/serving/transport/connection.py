@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: Time and bytes that a client has to read a last answer, and to stop sending, before its connection is cut.
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 1 << 30
+#: Largest head that a connection remembers, bytes.
+_MOST_REMEMBERED = 2048
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -84,8 +86,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_ahead", "_body", "_dropped", "_head", "_held", "_paused", "_server", "_task", "_transport", "_unsent",
-        "deadline", "since", "state",
+        "_ahead", "_begins", "_body", "_dropped", "_head", "_held", "_last", "_paused", "_server", "_task",
+        "_transport", "_unsent", "deadline", "since", "state",
     )  # fmt: skip
 
     def __init__(self, server: Owner) -> None:
@@ -93,6 +95,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._ahead = b""
         self._head: Head | None = None
+        #: The head of the last request with the empty line behind it, as the next one mostly begins, and its meaning.
+        self._begins, self._last = b"\r\n\r\n", cast("Head", None)
         self._body: bytearray | Chunks | None = None
         self._task: asyncio.Task[None] | Ride | None = None
         self._held = 0
@@ -158,22 +162,26 @@ class Connection(asyncio.Protocol):
             self._refuse(fault)
 
     def _take_head(self, data: bytes) -> None:
-        heads = self._server.heads
         if self._ahead:
             data, self._ahead = self._ahead + data, b""
         if data[0] in b"\r\n":  # an empty line before a request is passed over
             data = data.lstrip(b"\r\n")
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            self._ahead = data
-            self._hold(len(data) - self._held)
-            if data and self.state is not State.HEAD:
-                self._enter(State.HEAD, self._server.limits.header_seconds)
-            if data:
-                heads.check_start(data)
-            return
-        self._head = head = heads.parse(data[:end])
-        start = end + 4
+        if data.startswith(self._begins):
+            start, head = len(self._begins), self._last
+        else:
+            start = data.find(b"\r\n\r\n") + 4
+            if start < 4:
+                self._ahead = data
+                self._hold(len(data) - self._held)
+                if data and self.state is not State.HEAD:
+                    self._enter(State.HEAD, self._server.limits.header_seconds)
+                if data:
+                    self._server.heads.check_start(data)
+                return
+            head = self._server.heads.parse(data[: start - 4])
+            if start <= _MOST_REMEMBERED:
+                self._begins, self._last = data[:start], head
+        self._head = head
         if head.length == len(data) - start:  # as nearly all are: in one packet
             self._run(head, data[start:])
         else:
@@ -252,7 +260,9 @@ class Connection(asyncio.Protocol):
         body = response.body
         text = start_of(head, response, close=close)
         self._head = None
-        self._hold(len(self._ahead) - self._held)
+        held = len(self._ahead)
+        self._server.held += held - self._held
+        self._held = held
         self.state = State.IDLE  # writing may lead to another one
         if head is not None and head.method == "HEAD":
             self._transport.write(text)
