@@ -36,6 +36,8 @@ _CODES = {
     "int64": "q",
     "uint64": "Q",
 }
+#: So many numbers are few: a step of NumPy takes longer than Python takes for them.
+FEW = 64
 #: Up to this, every whole number is a real one of double precision.
 _EXACT = 2**53
 #: Dimensions of a shape that a message shows.
@@ -89,6 +91,8 @@ def to_json(name: str, array: NDArray[Any]) -> Any:
         return to_lists(name, array)
     if array.dtype.kind != "f":
         return array
+    if array.size <= FEW:  # as Python writes them, before NumPy is done with its own way
+        return array.tolist()
     with np.errstate(invalid="ignore"):  # NaN of the signaling kind
         return array.astype(np.float64)
 

@@ -138,7 +138,13 @@ class Connection(asyncio.Protocol):
                 self._paused = True
                 self._transport.pause_reading()
         else:
-            self._take(data)
+            try:
+                if self._head is None:
+                    self._take_head(data)
+                else:
+                    self._take_body(data)
+            except Fault as fault:
+                self._refuse(fault)
 
     def pause_writing(self) -> None:
         """The client does not read as fast as it is answered."""
@@ -151,15 +157,6 @@ class Connection(asyncio.Protocol):
             self._proceed()
 
     # -- requests ------------------------------------------------------------------------------------------------------
-
-    def _take(self, data: bytes) -> None:
-        try:
-            if self._head is None:
-                self._take_head(data)
-            else:
-                self._take_body(data)
-        except Fault as fault:
-            self._refuse(fault)
 
     def _take_head(self, data: bytes) -> None:
         if self._ahead:
@@ -273,8 +270,12 @@ class Connection(asyncio.Protocol):
             self._transport.write(body)
         if close:
             self._end()
-        elif self.state is State.IDLE:
+        elif self.state is not State.IDLE:
+            return
+        elif self._ahead or self._paused:
             self._proceed()
+        else:
+            self._enter(State.IDLE, self._server.limits.idle_seconds)
 
     def _proceed(self) -> None:
         """Turn to what has come meanwhile."""
@@ -292,7 +293,7 @@ class Connection(asyncio.Protocol):
         self._resume()
         data, self._ahead = self._ahead, b""
         self._hold(-len(data))
-        self._take(data)
+        self.data_received(data)
 
     def _resume(self) -> None:
         if self._paused:

@@ -10,11 +10,12 @@ import contextlib
 import gc
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import InvalidInputError
+from deploykit.serving.tensors import FEW
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,13 +57,28 @@ def takes_long(plane: DataPlane, body: bytes, image: bytes = b"", end: int | Non
 
 
 def write_json(message: Any, outputs: Mapping[str, NDArray[Any]]) -> bytes:
-    """JSON text of plain data and arrays; values that are not numbers are the literals that clients know."""
-    import numpy as np
+    """JSON text of plain data and arrays; values that are not numbers are the literals that clients know.
+
+    Args:
+        message: What is written.
+        outputs: The arrays that its numbers are of.
+    """
     import orjson
 
-    if all(a.dtype.kind != "f" or np.isfinite(a).all() for a in outputs.values()):
-        return orjson.dumps(message, _lists, orjson.OPT_SERIALIZE_NUMPY)
+    floats = [array for array in outputs.values() if array.dtype.kind == "f"]
+    few = sum([array.size for array in floats]) <= FEW
+    if few or _finite_all(floats):
+        text = orjson.dumps(message, _lists, orjson.OPT_SERIALIZE_NUMPY)
+        # It writes null for what is not finite: in a short text, that is found sooner than among the numbers.
+        if not few or b"null" not in text or _finite_all(floats):
+            return text
     return json.dumps(message, default=_lists).encode()
+
+
+def _finite_all(arrays: Iterable[NDArray[Any]]) -> bool:
+    import numpy as np
+
+    return all(np.isfinite(array).all() for array in arrays)
 
 
 def _parsed(body: bytes) -> Any:
