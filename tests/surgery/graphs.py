@@ -19,7 +19,7 @@ n = Erf(m)
 w = MatMul(n, w2)
 y = Add(r, w)
 """
-#: What comes before: queries, keys and values of heads whose sizes are computed.
+#: What comes before: queries, keys and values of heads.
 _HEADS = """
 q0 = MatMul(x, wq)
 q1 = Add(q0, bq)
@@ -122,23 +122,7 @@ GRAPHS = {
         y = Conv(b, w3)
         """,
     ),
-    "attention": (
-        (6, 16),
-        {"wq": (16, 16), "wk": (16, 16), "wv": (16, 16), "bq": (16,), "wo": (16, 16), "w1": (16, 24), "w2": (24, 16)},
-        """
-        q0 = MatMul(x, wq)
-        q1 = Add(q0, bq)
-        q2 = Reshape(q1, heads)
-        q = Transpose<perm=[0,2,1,3]>(q2)
-        k0 = MatMul(x, wk)
-        k2 = Reshape(k0, heads)
-        k = Transpose<perm=[0,2,3,1]>(k2)
-        v0 = MatMul(x, wv)
-        v2 = Reshape(v0, heads)
-        v = Transpose<perm=[0,2,1,3]>(v2)
-        """
-        + _ATTENDED,
-    ),
+    "attention": ((6, 16), _ATTENTION, _HEADS + _ATTENDED),
     "attention_split": (
         (6, 16),
         {"wqkv": (16, 48), "bqkv": (48,), "wo": (16, 16), "w1": (16, 24), "w2": (24, 16)},
