@@ -33,7 +33,8 @@ PathFinder.find_spec = find_spec
 
 
 @pytest.mark.parametrize(
-    ("kind", "runtime", "extra"), [("cnn_onnx", "onnxruntime", "onnx"), ("cnn_tflite", "litert", "tflite")]
+    ("kind", "runtime", "extra"),
+    [("cnn_onnx", "onnxruntime", "onnx"), ("cnn_tflite", "litert", "tflite"), ("cnn_onnx", "openvino", "openvino")],
 )
 def test_a_server_imports_its_own_runtime_and_no_other_extra(zoo, tmp_path, kind, runtime, extra):
     model = dk.load(zoo(kind))
@@ -59,4 +60,5 @@ def test_a_server_imports_its_own_runtime_and_no_other_extra(zoo, tmp_path, kind
     assert next(iter(found.values())).shape == (2, 3)
     imported = set((tmp_path / "imported").read_text().split())
     assert {"deploykit", "numpy", *EXTRAS[extra]} <= imported
+    assert "openvino_telemetry" not in imported, "what reports to a server over the network was imported"
     assert not imported & {module for name, held in EXTRAS.items() if name != extra for module in held}

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from deploykit.core import errors
+from deploykit.core.extras import silenced
 from deploykit.core.serial import parse
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.serving.processes.lines import lines_of, say
@@ -41,9 +42,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes to the log
     logging.basicConfig(level=logging.WARNING, format=LINE)
-    for module in ("numpy", "msgspec", "httptools", "uvloop", *sys.argv[1:]):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
+    with silenced():
+        for module in ("numpy", "msgspec", "httptools", "uvloop", *sys.argv[1:]):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
     line = sys.stdin.buffer.readline()
     if not line:
         return
