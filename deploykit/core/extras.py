@@ -116,6 +116,14 @@ def silenced() -> Iterator[None]:
             sys.modules.pop(module, None)
 
 
+def import_all(modules: Iterable[str]) -> None:
+    """Import modules ahead of their use, `silenced`; those that cannot be are passed over: their use says why."""
+    with silenced():
+        for module in modules:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+
+
 def needs(module: str) -> None:
     """Check that a package is installed, without importing it.
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core import errors
-from deploykit.core.extras import explained, silenced
+from deploykit.core.extras import explained, import_all
 from deploykit.core.serial import parse
 from deploykit.sandbox.groups._contract import GROUPS, ImportGroup
 from deploykit.sandbox.task import TASKS, resolve
@@ -47,10 +47,7 @@ def preload(group: ImportGroup) -> None:
 
 
 def _import(modules: Iterable[str]) -> None:
-    with silenced():
-        for module in modules:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(module)
+    import_all(modules)
     for module in TASKS:  # each time, since some packages lengthen the path on which adapters are looked for
         if hook := getattr(sys.modules.get(module), "preload", None):
             hook()

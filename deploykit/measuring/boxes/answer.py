@@ -80,8 +80,8 @@ def detections(
         For each image its boxes, the surest first.
 
     Raises:
-        SettingError: ``source`` knows no contract, the score is not between 0 and 1, or there are more or fewer sizes
-            than images, or there is no artifact to know of bars.
+        SettingError: ``source`` knows no contract, the score is not between 0 and 1, there are more or fewer sizes than
+            images, or sizes are given and ``source`` is not an artifact.
         DatasetError: The model is not a detector, an output is missing, or the outputs hold NaN.
 
     Example:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import itertools
 import logging
 import os
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from deploykit.core import errors
-from deploykit.core.extras import silenced
+from deploykit.core.extras import import_all
 from deploykit.core.serial import parse
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.serving.processes.lines import lines_of, say
@@ -42,10 +41,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes to the log
     logging.basicConfig(level=logging.WARNING, format=LINE)
-    with silenced():
-        for module in ("numpy", "msgspec", "httptools", "uvloop", *sys.argv[1:]):
-            with contextlib.suppress(ImportError):
-                importlib.import_module(module)
+    import_all(("numpy", "msgspec", "httptools", "uvloop", *sys.argv[1:]))
     line = sys.stdin.buffer.readline()
     if not line:
         return
